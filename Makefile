@@ -1,0 +1,52 @@
+# make demo and make test do everything on a fresh machine, set-up included.
+PYTHON ?= python3
+BIN := .venv/bin
+SETUP := .venv/.setup.stamp
+TYPED := --jaxtyping-packages=opticnerve,beartype.beartype
+
+.PHONY: setup demo test lint types imports docs unit compiled test-slow bundled clean
+
+setup: $(SETUP)
+
+$(SETUP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "opticnerve needs Python 3.11 or later, $(PYTHON) is older: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: setup
+	$(BIN)/opticnerve compress examples/images --out demo/tokens --picture --overwrite
+	$(BIN)/opticnerve compress examples/images/page.png --all-methods
+
+test: lint types imports docs unit compiled
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/basedpyright
+
+imports: setup
+	$(BIN)/lint-imports
+
+docs: setup
+	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
+
+# shapes are checked at run time (jaxtyping, beartype), which torch.compile does not stand: hence two runs
+unit: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q $(TYPED) -m "not compiled and not slow"
+
+compiled: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q -m "compiled and not slow"
+
+test-slow: setup
+	$(BIN)/python -m pytest -q -m slow
+
+bundled: setup
+	$(BIN)/python scripts/bundled_encoder/train.py --minutes 50
+
+clean:
+	rm -rf .venv site demo build dist

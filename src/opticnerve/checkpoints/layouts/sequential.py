@@ -1,0 +1,117 @@
+"""Layouts of connectors that are written as one nn.Sequential or a few named Linears and norms."""
+
+from opticnerve.checkpoints.entries import Entry, module
+from opticnerve.connectors import ConnectorSpec
+from opticnerve.connectors.blocks import Downsample, Linear, Norm
+
+
+def weighted(spec: ConnectorSpec) -> list[tuple[int, str, tuple[str, ...]]]:
+    """List the blocks that hold weights: index, the name of the module inside, and its tensors."""
+    found: list[tuple[int, str, tuple[str, ...]]] = []
+    for index, block in enumerate(spec.blocks):
+        match block:
+            case Linear():
+                found.append((index, "linear", ("weight", "bias") if block.has_bias else ("weight",)))
+            case Norm():
+                found.append((index, "norm", ("weight", "bias") if block.norm == "layer" else ("weight",)))
+            case Downsample():
+                found.append((index, "conv", ("weight", "bias")))
+            case _:
+                pass
+    return found
+
+
+def numbered(spec: ConnectorSpec, *, prefix: str, offset: int) -> tuple[Entry, ...]:
+    """Name each block by its place in a published nn.Sequential.
+
+    Args:
+        spec: the connector.
+        prefix: the name of the Sequential, with its dot; may be empty.
+        offset: added to our index of the block.
+    """
+    entries: list[Entry] = []
+    for index, name, leaves in weighted(spec):
+        entries += module(f"blocks.{index}.{name}", f"{prefix}{index + offset}", *leaves)
+    return tuple(entries)
+
+
+def named(spec: ConnectorSpec, *names: str) -> tuple[Entry, ...]:
+    """Name the blocks that hold weights one by one, first to last."""
+    entries: list[Entry] = []
+    for (index, name, leaves), theirs in zip(weighted(spec), names, strict=True):
+        entries += module(f"blocks.{index}.{name}", theirs, *leaves)
+    return tuple(entries)
+
+
+def llava_mlp(spec: ConnectorSpec) -> tuple[Entry, ...]:
+    """LLaVA's mm_projector: "0", "2", ...; a single Linear has no number."""
+    return named(spec, "") if len(spec.blocks) == 1 else numbered(spec, prefix="", offset=0)
+
+
+def internvl(spec: ConnectorSpec) -> tuple[Entry, ...]:
+    """InternVL's mlp1: the pixel shuffle in front is not part of the Sequential."""
+    return numbered(spec, prefix="mlp1.", offset=-1)
+
+
+def internvl_hf(spec: ConnectorSpec) -> tuple[Entry, ...]:
+    """InternVL in transformers."""
+    return named(spec, "layer_norm", "linear_1", "linear_2")
+
+
+def llama4(spec: ConnectorSpec) -> tuple[Entry, ...]:
+    """Llama 4's inner MLP."""
+    return named(spec, "mlp.fc1", "mlp.fc2")
+
+
+def idefics3(spec: ConnectorSpec) -> tuple[Entry, ...]:
+    """Idefics3's and SmolVLM's connector."""
+    return named(spec, "modality_projection.proj")
+
+
+def nanovlm(spec: ConnectorSpec) -> tuple[Entry, ...]:
+    """nanoVLM's modality projector."""
+    return named(spec, "proj")
+
+
+def qwen2_vl(spec: ConnectorSpec) -> tuple[Entry, ...]:
+    """Qwen2-VL's and Qwen2.5-VL's merger."""
+    return named(spec, "ln_q", "mlp.0", "mlp.2")
+
+
+def qwen3_vl(spec: ConnectorSpec) -> tuple[Entry, ...]:
+    """Qwen3-VL's merger."""
+    return named(spec, "norm", "linear_fc1", "linear_fc2")
+
+
+def vila(spec: ConnectorSpec) -> tuple[Entry, ...]:
+    """VILA's mlp_downsample: the layers of one Sequential, the merge included."""
+    return numbered(spec, prefix="layers.", offset=0)
+
+
+def minigpt_v2(spec: ConnectorSpec) -> tuple[Entry, ...]:
+    """MiniGPT-v2's ln_vision and llama_proj."""
+    return named(spec, "ln_vision", "llama_proj")
+
+
+def gemma3(spec: ConnectorSpec) -> tuple[Entry, ...]:
+    """Gemma 3's projector, whose matrix is (in, out)."""
+    (norm, _, _), (linear, _, _) = weighted(spec)
+    return (
+        Entry(theirs="mm_soft_emb_norm.weight", ours=(f"blocks.{norm}.norm.weight",)),
+        Entry(theirs="mm_input_projection_weight", ours=(f"blocks.{linear}.linear.weight",), is_transposed=True),
+    )
+
+
+def pllava(spec: ConnectorSpec) -> tuple[Entry, ...]:
+    """PLLaVA's and transformers' LLaVA's projector."""
+    return named(spec, "linear_1", "linear_2")
+
+
+def llava_pooler(spec: ConnectorSpec) -> tuple[Entry, ...]:
+    """LLaVA-NeXT's PoolerProjector."""
+    return named(spec, "conv_pool", "proj.1")
+
+
+def llava_spatial_pool(spec: ConnectorSpec) -> tuple[Entry, ...]:
+    """LLaVA-NeXT's SpatialPool; only its convolution holds weights."""
+    return named(spec, *["pool"] * len(weighted(spec)))

@@ -1,0 +1,17 @@
+"""Tokens as feature maps, and back."""
+
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+from opticnerve.grid import Grid
+
+
+def to_maps(features: Float[Tensor, "batch patches dim"], grid: Grid) -> Float[Tensor, "batch_frames dim rows cols"]:
+    """Lay tokens out as feature maps, frames on the batch axis."""
+    return rearrange(features, "b (t h w) c -> (b t) c h w", t=grid.frames, h=grid.rows, w=grid.cols)
+
+
+def from_maps(maps: Float[Tensor, "batch_frames dim rows cols"], *, frames: int) -> Float[Tensor, "batch patches dim"]:
+    """Read feature maps as tokens in raster order, frame after frame: the inverse of `to_maps`."""
+    return rearrange(maps, "(b t) c h w -> b (t h w) c", t=frames)

@@ -1,0 +1,132 @@
+"""Pool: neighbouring patches become their mean, their maximum, or an interpolation of them."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+from typing_extensions import override
+
+from opticnerve.connectors.blocks.base import Block, BlockSpec
+from opticnerve.connectors.blocks.maps import from_maps, to_maps
+from opticnerve.errors import SpecError
+from opticnerve.grid import Grid, Places, require_multiple
+
+PoolMode = Literal["average", "max", "bilinear"]
+PoolOdd = Literal["error", "drop"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pool(BlockSpec):
+    """Reduce each `factor` x `factor` block of patches to one; the width stays, detail inside the block is lost.
+
+    "bilinear" resizes to ceil(side / factor) without antialiasing, so it takes any grid: at factor 2 on an even grid it
+    is the mean, at 3 the centre patch, at 4 the mean of the inner 2 x 2. It is not an average in general.
+
+    Source: get_2dPool of LLaVA-NeXT (llava_arch.py); Gemma3MultiModalProjector (transformers).
+    """
+
+    kind: ClassVar[str] = "pool"
+
+    factor: int = 2
+    """Patches a side that become one."""
+    mode: PoolMode = "average"
+    """How they become one."""
+    odd: PoolOdd = "error"
+    """For average and max: refuse a grid that the factor does not divide, or drop what is left over (LLaVA)."""
+
+    def __post_init__(self) -> None:
+        if self.factor < 1:
+            raise SpecError(f"pool needs a whole factor of at least 1, got {self.factor}")
+
+    @override
+    def out_grid(self, grid: Places) -> Grid:
+        grid = grid.spatial("pool")
+        if self.mode == "bilinear":
+            return Grid(-(-grid.rows // self.factor), -(-grid.cols // self.factor), frames=grid.frames)
+        rows, cols = grid.rows // self.factor, grid.cols // self.factor
+        if self.odd == "error" or min(rows, cols) < 1:
+            remedy = 'To drop the last rows and columns as LLaVA does, set odd="drop"; mode "bilinear" takes any grid.'
+            require_multiple(grid, rows=self.factor, cols=self.factor, action="pool", remedy=remedy)
+        return Grid(rows, cols, frames=grid.frames)
+
+    @override
+    def build(self, dim: int) -> "PoolBlock":
+        return PoolBlock(self)
+
+
+class PoolBlock(Block):
+    """Applies `Pool`."""
+
+    def __init__(self, spec: Pool) -> None:
+        super().__init__()
+        self.spec = spec
+
+    @override
+    def forward(self, features: Float[Tensor, "batch patches dim"], grid: Places) -> Float[Tensor, "batch pooled dim"]:
+        spec, grid = self.spec, grid.spatial("pool")
+        out = spec.out_grid(grid)
+        image = to_maps(features, grid)
+        match spec.mode:
+            case "average":
+                image = F.avg_pool2d(image, spec.factor)
+            case "max":
+                image = F.max_pool2d(image, spec.factor)
+            case "bilinear":
+                image = F.interpolate(image, size=(out.rows, out.cols), mode="bilinear")
+        return from_maps(image, frames=grid.frames)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdaptivePool(BlockSpec):
+    """Average into a grid of a fixed size, whatever comes in: bins overlap where the sides do not divide.
+
+    A smaller grid is enlarged: its patches are repeated. Frames are pooled as well if `frames` is not 0.
+
+    Source: AdaptiveAvgPool2d of MobileVLM V2 and Honeybee; AdaptiveAvgPool3d of PLLaVA.
+    """
+
+    kind: ClassVar[str] = "adaptive_pool"
+
+    rows: int
+    """Rows that come out."""
+    cols: int
+    """Columns that come out."""
+    frames: int = 0
+    """Frames that come out; 0 keeps the frames that come in."""
+
+    def __post_init__(self) -> None:
+        if self.rows < 1 or self.cols < 1 or self.frames < 0:
+            raise SpecError(
+                f"adaptive pool needs a grid of at least 1 x 1, got {self.frames} x {self.rows} x {self.cols}"
+            )
+
+    @override
+    def out_grid(self, grid: Places) -> Grid:
+        return Grid(self.rows, self.cols, frames=self.frames or grid.spatial("pool").frames)
+
+    @override
+    def build(self, dim: int) -> "AdaptivePoolBlock":
+        return AdaptivePoolBlock(self)
+
+
+class AdaptivePoolBlock(Block):
+    """Applies `AdaptivePool`."""
+
+    def __init__(self, spec: AdaptivePool) -> None:
+        super().__init__()
+        self.spec = spec
+
+    @override
+    def forward(self, features: Float[Tensor, "batch patches dim"], grid: Places) -> Float[Tensor, "batch pooled dim"]:
+        grid = grid.spatial("pool")
+        out = self.spec.out_grid(grid)
+        video = rearrange(features, "b (t h w) c -> b c t h w", t=grid.frames, h=grid.rows)
+        if out.frames == grid.frames:
+            frames = rearrange(video, "b c t h w -> (b t) c h w")
+            pooled = F.adaptive_avg_pool2d(frames, (out.rows, out.cols))
+            return rearrange(pooled, "(b t) c h w -> b (t h w) c", t=out.frames)
+        pooled = F.adaptive_avg_pool3d(video, (out.frames, out.rows, out.cols))
+        return rearrange(pooled, "b c t h w -> b (t h w) c")

@@ -1,0 +1,65 @@
+"""The methods by name, for configs, the command line and reports. A user's own connector needs no entry here."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import ConfigDict, ValidationError, validate_call
+
+from opticnerve.connectors import methods
+from opticnerve.connectors.spec import ConnectorSpec
+from opticnerve.errors import SpecError, UnknownNameError
+
+Method = Callable[..., ConnectorSpec]
+"""A function with the paper's defaults that returns a connector spec."""
+
+METHODS: Mapping[str, Method] = MappingProxyType(
+    {
+        "linear": methods.linear,
+        "mlp": methods.mlp,
+        "concat_mlp": methods.concat_mlp,
+        "concat_strip": methods.concat_strip,
+        "pool": methods.pool,
+        "pixel_shuffle": methods.pixel_shuffle,
+    }
+)
+
+
+def method(name: str, **options: Any) -> ConnectorSpec:  # noqa: ANN401
+    """Return a method's connector by name.
+
+    Args:
+        name: a key of `METHODS`.
+        options: the method's own options; strings are read as the types that they stand for.
+
+    Raises:
+        UnknownNameError: no such method, or the method has no such option.
+        SpecError: an option has a value that does not fit.
+    """
+    if name not in METHODS:
+        raise UnknownNameError("method", name, METHODS)
+    function = METHODS[name]
+    known = inspect.signature(function).parameters
+    for option in options:
+        if option not in known:
+            raise UnknownNameError(f"option of {name}", option, known)
+    try:
+        return validate_call(config=ConfigDict(strict=False))(function)(**options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise SpecError(f"{name}, {where}: {first['msg']}, got {first['input']!r}") from error
+
+
+def read_spec(data: Mapping[str, Any]) -> ConnectorSpec:
+    """Read a connector from a config: {"method": "pool", "factor": 4}, or its blocks as `ConnectorSpec.to_dict` gives.
+
+    Raises:
+        UnknownNameError: no such method, option or block.
+        SpecError: something is missing or does not fit.
+    """
+    if "method" in data:
+        options = {key: value for key, value in data.items() if key != "method"}
+        return method(str(data["method"]), **options)
+    return ConnectorSpec.from_dict(dict(data))

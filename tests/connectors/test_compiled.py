@@ -1,0 +1,44 @@
+"""Every method works under torch.compile and torch.export, with the numbers of eager mode."""
+
+import pytest
+import torch
+from connectors.contract import random_features
+from connectors.small import GRID, LLM_DIM, NAMES, VISION_DIM, small
+
+from opticnerve import Connector
+
+pytestmark = pytest.mark.compiled
+
+
+@pytest.fixture
+def connector(name: str) -> Connector:
+    torch.manual_seed(0)
+    return small(name).build(vision_dim=VISION_DIM, llm_dim=LLM_DIM)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_method_compiles_in_one_graph(connector: Connector) -> None:
+    torch.compiler.reset()
+    compiled = torch.compile(connector, fullgraph=True, backend="aot_eager")
+    features = random_features(connector, GRID).requires_grad_()
+    tokens = compiled(features, GRID)
+    torch.testing.assert_close(tokens, connector(features, GRID))
+    tokens.sum().backward()
+    assert features.grad is not None
+
+
+@pytest.mark.parametrize("name", ["pixel_shuffle", "ldpv2"])
+def test_the_default_compiler_gives_the_same_numbers(connector: Connector) -> None:
+    torch.compiler.reset()
+    compiled = torch.compile(connector, fullgraph=True)
+    features = random_features(connector, GRID)
+    torch.testing.assert_close(compiled(features, GRID), connector(features, GRID), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_method_exports_with_a_free_batch(connector: Connector) -> None:
+    features = random_features(connector, GRID)
+    batch = torch.export.Dim("batch", min=2, max=64)
+    program = torch.export.export(connector.on_grid(GRID), (features,), dynamic_shapes=({0: batch},))
+    more = torch.cat([features, features])
+    torch.testing.assert_close(program.module()(more), connector(more, GRID), atol=1e-5, rtol=1e-5)

@@ -1,0 +1,184 @@
+"""Every method of the registry keeps the contract, and the contract catches connectors that do not."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from connectors import contract
+from connectors.small import GRID, LLM_DIM, NAMES, OTHER_GRID, SMALL, VISION_DIM, small
+from torch import Tensor, nn
+
+from opticnerve import METHODS, Connector, ConnectorSpec, Grid, OpticNerveError, methods
+from opticnerve.errors import GridError, ShapeError
+
+every_method = pytest.mark.parametrize("name", NAMES)
+
+
+@pytest.fixture
+def connector(name: str) -> Connector:
+    torch.manual_seed(0)
+    return small(name).build(vision_dim=VISION_DIM, llm_dim=LLM_DIM)
+
+
+@every_method
+@pytest.mark.parametrize(
+    "check",
+    [
+        contract.gives_the_planned_tokens,
+        contract.counts_its_flops,
+        contract.states_memory_for_input_and_output,
+        contract.teaches_every_parameter,
+        contract.keeps_images_apart,
+        contract.leaves_its_input_alone,
+        contract.keeps_tokens_in_place,
+        contract.works_in_bfloat16,
+        contract.survives_its_state_dict,
+    ],
+    ids=lambda check: check.__name__,
+)
+def test_a_method(connector: Connector, check: Callable[[Connector, Grid], None]) -> None:
+    check(connector, GRID)
+
+
+@every_method
+def test_a_method_counts_its_parameters(connector: Connector) -> None:
+    contract.counts_its_parameters(connector)
+
+
+@every_method
+def test_a_method_packs_as_it_batches(connector: Connector) -> None:
+    contract.packs_as_it_batches(connector, *_grids_that_fit(connector))
+
+
+@every_method
+def test_a_method_takes_its_paper_defaults_at_any_time(name: str) -> None:
+    spec = METHODS[name]()
+    assert spec.name == name
+    assert spec.num_tokens(Grid(24, 24)) >= 1
+    assert spec.num_params(vision_dim=1024, llm_dim=2048) > 0
+
+
+@every_method
+def test_a_spec_is_the_same_after_json(name: str) -> None:
+    for spec in (small(name), METHODS[name]()):
+        assert ConnectorSpec.from_json(spec.to_json()) == spec
+
+
+@every_method
+def test_a_resolved_spec_builds_the_same_connector(name: str, connector: Connector) -> None:
+    resolved = connector.spec.resolve(vision_dim=VISION_DIM, llm_dim=LLM_DIM)
+    twin = resolved.build(vision_dim=VISION_DIM, llm_dim=LLM_DIM)
+    twin.load_state_dict(connector.state_dict())
+
+
+@every_method
+def test_features_of_another_shape_are_refused(connector: Connector) -> None:
+    with pytest.raises(ShapeError, match=r"features of shape \(1, 7, 32\) do not lie on the grid 8 x 12 with 32 channels"):
+        connector(torch.zeros(1, 7, VISION_DIM), GRID)
+    with pytest.raises(ShapeError, match=r"pass \(total positions, vision_dim\) = \(\.\.\., 96, 32\)"):
+        connector.packed(torch.zeros(96, VISION_DIM + 1), [GRID])
+
+
+@every_method
+def test_prefix_tokens_are_taken_or_refused_in_words(connector: Connector) -> None:
+    grid = Grid(GRID.rows, GRID.cols, prefix=1)
+    try:
+        contract.gives_the_planned_tokens(connector, grid)
+    except GridError as error:
+        assert "has 1 prefix tokens: drop them at the encoder" in str(error)
+
+
+@every_method
+def test_an_odd_grid_is_taken_or_refused_in_words(connector: Connector) -> None:
+    try:
+        contract.gives_the_planned_tokens(connector, Grid(7, 11))
+    except OpticNerveError as error:
+        assert "7 x 11" in str(error)
+
+
+@every_method
+def test_frames_are_taken_or_refused_in_words(connector: Connector) -> None:
+    try:
+        contract.gives_the_planned_tokens(connector, Grid(8, 12, frames=2))
+    except GridError as error:
+        assert "2 x 8 x 12" in str(error)
+
+
+def test_small_options_name_methods_that_exist() -> None:
+    assert SMALL.keys() <= METHODS.keys()
+
+
+def _grids_that_fit(connector: Connector) -> list[Grid]:
+    fitting: list[Grid] = []
+    for grid in (GRID, OTHER_GRID, Grid(4, 8)):
+        try:
+            connector.spec.num_tokens(grid)
+        except GridError:
+            continue
+        fitting.append(grid)
+    assert fitting
+    return fitting
+
+
+# The contract itself: each check must fail on a connector that is broken in its way.
+
+
+class Broken(nn.Module):
+    """A block with one thing wrong."""
+
+    def __init__(self, inner: nn.Module, change: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.inner, self.change = inner, change
+
+    def forward(self, features: Tensor, grid: Grid) -> Tensor:
+        return self.change(self.inner(features, grid))
+
+
+def _broken(change: Callable[[Tensor], Tensor]) -> Connector:
+    connector = methods.pixel_shuffle().build(vision_dim=VISION_DIM, llm_dim=LLM_DIM)
+    connector.blocks[-1] = Broken(connector.blocks[-1], change)
+    return connector
+
+
+@pytest.mark.parametrize(
+    ("check", "change"),
+    [
+        (contract.gives_the_planned_tokens, lambda tokens: tokens[:, 1:]),
+        (contract.gives_the_planned_tokens, lambda tokens: tokens / 0),
+        (contract.counts_its_flops, lambda tokens: tokens @ torch.ones(LLM_DIM, LLM_DIM)),
+        (contract.teaches_every_parameter, lambda tokens: tokens.detach() + 0 * tokens),
+        (contract.keeps_images_apart, lambda tokens: tokens + tokens.mean(0, keepdim=True)),
+        (contract.keeps_images_apart, lambda tokens: 0 * tokens),
+        (contract.keeps_tokens_in_place, lambda tokens: tokens.flip(1)),
+        (contract.keeps_tokens_in_place, lambda tokens: tokens.unflatten(1, (4, 6)).transpose(1, 2).flatten(1, 2)),
+        (contract.works_in_bfloat16, lambda tokens: tokens.float()),
+        (contract.survives_its_state_dict, lambda tokens: tokens + torch.rand(1)),
+    ],
+)
+def test_the_contract_catches_a_broken_connector(
+    check: Callable[[Connector, Grid], None], change: Callable[[Tensor], Tensor]
+) -> None:
+    broken = _broken(change)
+    with pytest.raises((AssertionError, RuntimeError, TypeError)):
+        check(broken, GRID)
+
+
+def test_the_contract_catches_a_connector_that_writes_into_its_input() -> None:
+    connector = methods.linear().build(vision_dim=VISION_DIM, llm_dim=LLM_DIM)
+
+    class InPlace(nn.Module):
+        def forward(self, features: Tensor, grid: Grid) -> Tensor:
+            return features.add_(1) @ torch.ones(VISION_DIM, LLM_DIM)
+
+    connector.blocks[0] = InPlace()
+    with pytest.raises(AssertionError):
+        contract.leaves_its_input_alone(connector, GRID)
+
+
+def test_the_contract_catches_a_parameter_that_does_nothing() -> None:
+    connector = methods.linear().build(vision_dim=VISION_DIM, llm_dim=LLM_DIM)
+    connector.register_parameter("idle", nn.Parameter(torch.zeros(3)))
+    with pytest.raises(AssertionError, match="idle gets no gradient"):
+        contract.teaches_every_parameter(connector, GRID)
+    with pytest.raises(AssertionError):
+        contract.counts_its_parameters(connector)
