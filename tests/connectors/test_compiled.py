@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+
 from connectors.contract import random_features
 from connectors.small import GRID, LLM_DIM, NAMES, VISION_DIM, small
-
 from opticnerve import Connector
 
 pytestmark = pytest.mark.compiled

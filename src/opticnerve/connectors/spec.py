@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
@@ -162,7 +162,7 @@ def _block(entry: dict[str, Any]) -> BlockSpec:
     kind = options.pop("kind", None)
     if kind not in BLOCKS:
         raise UnknownNameError("block", str(kind), BLOCKS)
-    known = set(BLOCKS[kind].__dataclass_fields__)
+    known = {field.name for field in fields(BLOCKS[kind])}
     if unknown := sorted(set(options) - known):
         raise SpecError(
             f'block "{kind}" has no {", ".join(unknown)}. It has: {", ".join(sorted(known)) or "no fields"}.'

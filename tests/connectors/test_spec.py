@@ -1,0 +1,108 @@
+"""Specs are plain data: they count, round-trip and refuse in words."""
+
+import json
+
+import pytest
+import torch
+
+import opticnerve as on
+from opticnerve import ConnectorSpec, Grid
+from opticnerve.connectors import TextTokens, read_spec
+from opticnerve.connectors.blocks import Linear, Merge
+from opticnerve.errors import ShapeError, SpecError, UnknownNameError
+
+
+def test_the_readme_example_counts_and_runs() -> None:
+    spec = on.methods.ldpv2(out_grid=(12, 12))
+    assert spec.num_tokens(on.Grid(24, 24)) == 144
+    assert spec.num_params(vision_dim=1024, llm_dim=2048) == 6_316_032
+    connector = spec.build(vision_dim=16, llm_dim=24)
+    assert connector(torch.randn(2, 576, 16), on.Grid(24, 24)).shape == (2, 144, 24)
+    grids = [on.Grid(24, 24), on.Grid(13, 40)]
+    tokens, out_grids = connector.packed(torch.randn(576 + 520, 16), grids)
+    assert tokens.shape == (288, 24)
+    assert out_grids == (Grid(12, 12), Grid(12, 12))
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "message"),
+    [
+        ("{", SpecError, "the connector is not JSON"),
+        ("[]", SpecError, "a connector is a JSON object, got a list"),
+        ('{"name": "x"}', SpecError, 'a connector needs a "name" and a list of "blocks", got the keys'),
+        ('{"name": "x", "blocks": [], "colour": 1}', SpecError, "it also has colour"),
+        ('{"name": "x", "blocks": [], "format": 9}', SpecError, "written in format 9; this version reads format 1"),
+        ('{"name": "x", "blocks": [{"kind": "merg"}]}', UnknownNameError, 'unknown block "merg". Did you mean merge'),
+        (
+            '{"name": "x", "blocks": [{"kind": "merge", "factor": 2}]}',
+            SpecError,
+            'block "merge" has no factor. It has: cols, is_transposed, odd, order, rows.',
+        ),
+        (
+            '{"name": "x", "blocks": [{"kind": "merge", "rows": "two"}]}',
+            SpecError,
+            'block "merge", rows: Input should be a valid integer',
+        ),
+        (
+            '{"name": "x", "blocks": [{"kind": "merge", "rows": 0}]}',
+            SpecError,
+            "whole factors of at least 1, got 0 x 2",
+        ),
+    ],
+)
+def test_a_broken_spec_is_refused_in_words(data: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error) as raised:
+        ConnectorSpec.from_json(data)
+    assert message in str(raised.value)
+
+
+def test_a_config_names_a_method_or_lists_blocks() -> None:
+    assert read_spec({"method": "pool", "factor": 4}) == on.methods.pool(factor=4)
+    spec = on.methods.pixel_shuffle(factor=3)
+    assert read_spec(json.loads(spec.to_json())) == spec
+    assert on.method("pixel_shuffle", factor="3", has_norm="false") == on.methods.pixel_shuffle(
+        factor=3, has_norm=False
+    )
+
+
+def test_unknown_methods_and_options_list_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match='unknown method "pol". Did you mean pool'):
+        on.method("pol")
+    with pytest.raises(UnknownNameError, match='unknown option of pool "factr". Did you mean factor'):
+        on.method("pool", factr=2)
+    with pytest.raises(SpecError, match="pool, factor: Input should be a valid integer.* got 'x'"):
+        on.method("pool", factor="x")
+
+
+def test_blocks_of_your_own_make_a_connector() -> None:
+    spec = ConnectorSpec(name="mine", blocks=(Merge(rows=2, cols=1), Linear()))
+    assert spec.num_tokens(Grid(4, 5)) == 10
+    assert spec.out_dim(vision_dim=8, llm_dim=6) == 6
+    assert spec.build(vision_dim=8, llm_dim=6)(torch.zeros(1, 20, 8), Grid(4, 5)).shape == (1, 10, 6)
+
+
+def test_widths_below_one_are_refused() -> None:
+    with pytest.raises(SpecError, match="widths must be at least 1, got vision_dim=0 and llm_dim=4"):
+        on.methods.linear().build(vision_dim=0, llm_dim=4)
+
+
+def test_packing_nothing_is_refused() -> None:
+    connector = on.methods.linear().build(vision_dim=2, llm_dim=2)
+    with pytest.raises(ShapeError, match="packed needs the grid of at least one image, got none"):
+        connector.packed(torch.zeros(0, 2), [])
+
+
+def test_text_for_a_connector_that_reads_none_is_refused() -> None:
+    connector = on.methods.linear().build(vision_dim=2, llm_dim=2)
+    text = TextTokens(ids=torch.zeros(1, 1, dtype=torch.long), mask=torch.ones(1, 1, dtype=torch.bool))
+    with pytest.raises(ShapeError, match='"linear" reads no text: leave text out'):
+        connector(torch.zeros(1, 1, 2), Grid(1, 1), text=text)
+
+
+def test_a_fixed_grid_is_checked_when_it_is_fixed() -> None:
+    connector = on.methods.pixel_shuffle().build(vision_dim=2, llm_dim=2)
+    with pytest.raises(on.OpticNerveError, match="cannot merge a 3 x 3 grid by 2"):
+        connector.on_grid(Grid(3, 3))
+    fixed = connector.on_grid(Grid(2, 2))
+    x = torch.randn(1, 4, 2)
+    assert torch.equal(fixed(x), connector(x, Grid(2, 2)))
