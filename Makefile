@@ -2,9 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.setup.stamp
-TYPED := --jaxtyping-packages=opticnerve,beartype.beartype
+TYPED := --jaxtyping-packages='opticnerve,beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))'
 
-.PHONY: setup demo test lint types imports docs unit compiled test-slow bundled clean
+.PHONY: setup demo test lint types imports docs unit unchecked test-slow bundled clean
 
 setup: $(SETUP)
 
@@ -20,7 +20,7 @@ demo: setup
 	$(BIN)/opticnerve compress examples/images --out demo/tokens --picture --overwrite
 	$(BIN)/opticnerve compress examples/images/page.png --all-methods
 
-test: lint types imports docs unit compiled
+test: lint types imports docs unit unchecked
 
 lint: setup
 	$(BIN)/ruff check .
@@ -35,12 +35,12 @@ imports: setup
 docs: setup
 	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
 
-# shapes are checked at run time (jaxtyping, beartype), which torch.compile does not stand: hence two runs
+# shapes and types are checked at run time (jaxtyping, beartype), which torch.compile does not stand: hence two runs
 unit: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q $(TYPED) -m "not compiled and not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q $(TYPED) -m "not unchecked and not slow"
 
-compiled: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q -m "compiled and not slow"
+unchecked: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q -m "unchecked and not slow"
 
 test-slow: setup
 	$(BIN)/python -m pytest -q -m slow

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Literal, Self, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -96,7 +96,7 @@ class BlockSpec(ABC):
     kind: ClassVar[str]
     """The name in JSON."""
 
-    def resolve(self, *, in_dim: int, vision_dim: int, llm_dim: int) -> Self:
+    def resolve(self, *, in_dim: int, vision_dim: int, llm_dim: int) -> "BlockSpec":
         """Return the same block with every relative width replaced by a number of channels."""
 
         def known(value: object) -> object:
