@@ -7,7 +7,7 @@ from connectors.contract import random_features
 from connectors.small import GRID, LLM_DIM, NAMES, VISION_DIM, small
 from opticnerve import Connector
 
-pytestmark = pytest.mark.compiled
+pytestmark = pytest.mark.unchecked
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+import torch
 from torch import Tensor
 
 from opticnerve import LLM, VISION, Grid, methods
@@ -14,12 +15,13 @@ Adapter = Callable[[Case], dict[str, Tensor]]
 
 
 def dense(case: Case, spec: ConnectorSpec, *, layout: str, grid: Grid) -> dict[str, Tensor]:
-    config, features = case.config, case.tensors["input"]
+    config, want = case.config, case.outputs["output"]
     vision_dim = config.get("vision_dim", config.get("dim"))
-    llm_dim = config.get("llm_dim", config.get("dim"))
-    connector = case.connector(spec, layout=layout, vision_dim=vision_dim, llm_dim=llm_dim)
+    connector = case.connector(spec, layout=layout, vision_dim=vision_dim, llm_dim=want.shape[-1])
+    features = case.tensors["input"].flatten(1, -2)  # recorded as tokens, or as a map
     features = features[:, -grid.size :]  # a CLS token in front, where the reference drops one
-    return {"output": connector(features, grid)}
+    tokens = connector(features, grid)
+    return {"output": tokens.reshape(want.shape) if want.ndim == 4 else tokens}
 
 
 def llava_mlp(case: Case) -> dict[str, Tensor]:
@@ -39,9 +41,7 @@ def internvl(case: Case) -> dict[str, Tensor]:
 def llama4(case: Case) -> dict[str, Tensor]:
     factor = round(1 / case.config["pixel_shuffle_ratio"])
     projector_dim = case.config["projector_dim"]
-    spec = methods.pixel_shuffle(
-        factor=factor, has_norm=False, hidden=(LLM,), has_bias=False, has_last_activation=True
-    )
+    spec = methods.pixel_shuffle(factor=factor, has_norm=False, hidden=(LLM,), has_bias=False, has_last_activation=True)
     grid, features = Grid(*case.grid_of()), case.tensors["input"]
     connector = case.connector(spec, layout="llama4", vision_dim=case.config["vision_dim"], llm_dim=projector_dim)
     return {"output": connector(features[:, -grid.size :], grid)}
@@ -63,8 +63,11 @@ def qwen_merger(case: Case) -> dict[str, Tensor]:
     spec = methods.concat_mlp(factor=factor, norm=norm, eps=config.get("ln_eps", 1e-6))
     connector = case.connector(spec, layout="qwen2_vl", vision_dim=config["vision_dim"], llm_dim=config["llm_dim"])
     grids = [Grid(rows, cols, frames=frames) for frames, rows, cols in config["grid_thw"]]
-    features = raster_from_blocks(case.tensors["input"], grids, factor=factor)
-    return {"output": connector.packed(features, grids)[0]}
+    pieces = case.tensors["input"].split([grid.size for grid in grids])
+    raster = [
+        raster_from_blocks(piece[None], grid, factor=factor)[0] for piece, grid in zip(pieces, grids, strict=True)
+    ]
+    return {"output": connector.packed(torch.cat(raster), grids)[0]}
 
 
 def vila(case: Case) -> dict[str, Tensor]:
@@ -79,9 +82,12 @@ def vila_spec(kind: str) -> ConnectorSpec:
         "3x3_s2": (VISION * 3, VISION, VISION // 3, LLM),
         "3x3_s2_new": (VISION * 4, VISION * 2, VISION, VISION // 3, LLM),
     }
+    if kind.endswith("x_gelu"):
+        return methods.mlp(depth=int(kind.removeprefix("mlp").removesuffix("x_gelu")))
     name = kind.removeprefix("mlp_downsample").removeprefix("_")
     if name in funnels:
         return methods.concat_mlp(factor=3, norm_place="every", eps=1e-5, hidden=funnels[name], odd="pad")
+    assert name in {"", "2x2_fix"}, kind
     return methods.concat_mlp(factor=2, norm_place="merged", eps=1e-5, hidden=(LLM,), odd="pad")
 
 
@@ -131,8 +137,10 @@ def pllava(case: Case) -> dict[str, Tensor]:
     connector = case.connector(spec, layout="pllava", vision_dim=config["vision_dim"], llm_dim=config["llm_dim"])
     features, patch_rows, patch_cols = case.tensors["input"], *config["frame_shape"]
     num_frames = config["num_frames"]
-    if config["media_type"] == "image":  # a still image is repeated over all frames before pooling
-        features = features.repeat_interleave(num_frames, dim=0)
+    if config["media_type"] == "image":  # repeated over all frames before pooling; several images come in turns
+        features = features.repeat(num_frames, 1, 1)
+    if len(features) < num_frames:  # a short video: every frame is repeated, and the end cut off
+        features = features.repeat_interleave(num_frames // len(features) + 1, dim=0)[:num_frames]
     features = features.reshape(-1, num_frames * patch_rows * patch_cols, features.shape[-1])
     return {"output": connector(features, Grid(patch_rows, patch_cols, frames=num_frames))}
 

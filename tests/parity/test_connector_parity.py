@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from parity import attention_cases, conv_cases, sequential_cases
 from parity.golden import Case, assert_close, tensor_cases
 

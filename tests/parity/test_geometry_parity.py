@@ -24,7 +24,7 @@ from opticnerve.tiling import (
     parse_pinpoints,
 )
 
-GOLDEN = Path(os.environ.get("OPTICNERVE_GOLDEN", Path(__file__).parents[1] / "golden"))
+GOLDEN = Path(os.environ.get("OPTICNERVE_GOLDEN") or Path(__file__).parents[1] / "golden")
 TOLERANCE = 2e-5
 
 

@@ -22,7 +22,7 @@ def load_published(connector: Connector, tensors: Mapping[str, Tensor], *, layou
         UnknownNameError: no such layout.
         CheckpointError: a tensor is missing, left over, or of another shape; the connector is unchanged.
     """
-    entries = _layout(layout)(connector.spec)
+    entries = _entries(connector, layout)
     connector.load_state_dict(from_published(entries, tensors, connector.state_dict()))
 
 
@@ -36,13 +36,13 @@ def published_tensors(connector: Connector, *, layout: str) -> dict[str, Tensor]
     Raises:
         UnknownNameError: no such layout.
     """
-    return to_published(_layout(layout)(connector.spec), connector.state_dict())
+    return to_published(_entries(connector, layout), connector.state_dict())
 
 
-def _layout(name: str) -> Layout:
+def _entries(connector: Connector, name: str) -> tuple[Entry, ...]:
     if name not in LAYOUTS:
         raise UnknownNameError("layout", name, LAYOUTS)
-    return LAYOUTS[name]
+    return LAYOUTS[name](connector.spec.resolve(vision_dim=connector.vision_dim, llm_dim=connector.llm_dim))
 
 
 __all__ = ["LAYOUTS", "Entry", "Layout", "load_published", "published_tensors"]

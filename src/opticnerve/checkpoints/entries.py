@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -16,11 +17,14 @@ class Entry:
     theirs: str
     """The published name, without the prefix of the whole model."""
     ours: tuple[str, ...]
-    """Our names; several are stacked on the first axis in the published tensor, in this order."""
+    """Our names; several are stacked on the first axis in the published tensor, in this order; none for a tensor that
+    we read over because it does nothing."""
     is_transposed: bool = False
     """Whether the published matrix is (in, out) and used as x @ W."""
     shape: tuple[int, ...] = ()
     """The published shape, where ours holds the same numbers in another one; () where it is the same."""
+    reason: str = ""
+    """Why the tensor does nothing, where `ours` is empty."""
 
 
 def module(ours: str, theirs: str, *leaves: str) -> tuple[Entry, ...]:
@@ -35,7 +39,20 @@ def module(ours: str, theirs: str, *leaves: str) -> tuple[Entry, ...]:
     return tuple(Entry(theirs=f"{prefix}{leaf}", ours=(f"{ours}.{leaf}",)) for leaf in leaves or ("weight", "bias"))
 
 
-def from_published(entries: Sequence[Entry], tensors: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def ignored(theirs: str, *leaves: str, reason: str) -> tuple[Entry, ...]:
+    """List published tensors that do nothing: they may be there or not, and are not written back.
+
+    Args:
+        theirs: the published name of the module that holds them.
+        leaves: the tensors; weight and bias if none are named.
+        reason: why they do nothing.
+    """
+    return tuple(Entry(theirs=f"{theirs}.{leaf}", ours=(), reason=reason) for leaf in leaves or ("weight", "bias"))
+
+
+def from_published(
+    entries: Sequence[Entry], tensors: Mapping[str, Tensor], like: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
     """Turn published tensors into our state dict.
 
     Args:
@@ -49,14 +66,17 @@ def from_published(entries: Sequence[Entry], tensors: Mapping[str, Tensor], like
     Raises:
         CheckpointError: a tensor is missing, left over, or of another shape.
     """
-    _compare("published tensors", have=tensors, need=[entry.theirs for entry in entries])
+    idle = {entry.theirs for entry in entries if not entry.ours}
+    entries = [entry for entry in entries if entry.ours]
+    _compare("published tensors", have=tensors.keys() - idle, need=[entry.theirs for entry in entries])
     _compare("tensors of the layout", have=[name for entry in entries for name in entry.ours], need=like)
     state: dict[str, Tensor] = {}
     for entry in entries:
         tensor = tensors[entry.theirs]
         tensor = tensor.T if entry.is_transposed else tensor
         rows = [like[name].shape[0] if like[name].ndim else 1 for name in entry.ours]
-        parts = tensor.split(rows) if len(entry.ours) > 1 and sum(rows) == tensor.shape[0] else (tensor,) * len(rows)
+        is_stacked = len(entry.ours) > 1 and sum(rows) == tensor.shape[0]
+        parts = cast("tuple[Tensor, ...]", tensor.split(rows)) if is_stacked else (tensor,) * len(rows)
         for name, part in zip(entry.ours, parts, strict=True):
             if part.numel() != like[name].numel() or (not entry.shape and part.shape != like[name].shape):
                 raise CheckpointError(
@@ -68,14 +88,14 @@ def from_published(entries: Sequence[Entry], tensors: Mapping[str, Tensor], like
 
 
 def to_published(entries: Iterable[Entry], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Turn our state dict into published tensors: the exact inverse of `from_published`.
+    """Turn our state dict into published tensors: the exact inverse of `from_published`, without ignored tensors.
 
     Args:
         entries: the layout.
         state: our state dict.
     """
     tensors: dict[str, Tensor] = {}
-    for entry in entries:
+    for entry in (entry for entry in entries if entry.ours):
         tensor = state[entry.ours[0]] if len(entry.ours) == 1 else torch.cat([state[name] for name in entry.ours])
         tensor = tensor.T if entry.is_transposed else tensor
         tensors[entry.theirs] = tensor.reshape(entry.shape or tensor.shape).contiguous()

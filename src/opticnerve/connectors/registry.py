@@ -22,6 +22,15 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "concat_strip": methods.concat_strip,
         "pool": methods.pool,
         "pixel_shuffle": methods.pixel_shuffle,
+        "ldp": methods.ldp,
+        "ldpv2": methods.ldpv2,
+        "perceiver": methods.perceiver,
+        "qwen_vl_resampler": methods.qwen_vl_resampler,
+        "minicpm_resampler": methods.minicpm_resampler,
+        "qformer": methods.qformer,
+        "c_abstractor": methods.c_abstractor,
+        "d_abstractor": methods.d_abstractor,
+        "token_packer": methods.token_packer,
     }
 )
 

@@ -69,7 +69,7 @@ def idefics3(spec: ConnectorSpec) -> tuple[Entry, ...]:
 
 
 def nanovlm(spec: ConnectorSpec) -> tuple[Entry, ...]:
-    """nanoVLM's modality projector."""
+    """The modality projector of nanoVLM."""
     return named(spec, "proj")
 
 

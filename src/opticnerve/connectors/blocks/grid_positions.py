@@ -1,0 +1,88 @@
+"""Grid positions: a learned vector for every place of a stated grid."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+from typing_extensions import override
+
+from opticnerve.connectors.blocks.base import Block, BlockSpec
+from opticnerve.errors import GridError, SpecError
+from opticnerve.grid import Grid, Places
+
+OtherGrid = Literal["error", "resize"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GridPositions(BlockSpec):
+    """Add a learned vector to each patch, by its place. Tokens and width stay; every frame gets the same vectors.
+
+    Source: build_pos_embeds of Honeybee (projectors.py).
+    Differs: the input is left as it was; the source adds to the caller's own tensor.
+    """
+
+    kind: ClassVar[str] = "grid_positions"
+
+    rows: int
+    """Rows of the grid that the vectors are learned for."""
+    cols: int
+    """Columns of that grid."""
+    other_grid: OtherGrid = "error"
+    """What to do with another grid: refuse it, or resize the vectors to it (bicubic)."""
+
+    def __post_init__(self) -> None:
+        if self.rows < 1 or self.cols < 1:
+            raise SpecError(f"grid_positions needs a grid of at least 1 x 1, got {self.rows} x {self.cols}")
+
+    @override
+    def out_grid(self, grid: Places) -> Grid:
+        grid = grid.spatial("learned position")
+        if self.other_grid == "error" and (grid.rows, grid.cols) != (self.rows, self.cols):
+            raise GridError(
+                f"positions are learned for a {self.rows} x {self.cols} grid, but the features lie on {grid}: set "
+                f'pos_grid to {(grid.rows, grid.cols)}, or other_grid="resize" to interpolate the positions'
+            )
+        return grid
+
+    @override
+    def build(self, dim: int) -> "GridPositionsBlock":
+        return GridPositionsBlock(self, dim)
+
+
+class GridPositionsBlock(Block):
+    """Applies `GridPositions`."""
+
+    def __init__(self, spec: GridPositions, dim: int) -> None:
+        super().__init__()
+        self.spec = spec
+        self.table = nn.Parameter(torch.empty(1, spec.rows * spec.cols, dim))
+        nn.init.trunc_normal_(self.table, std=0.02)
+
+    @override
+    def forward(self, features: Float[Tensor, "batch patches dim"], grid: Places) -> Float[Tensor, "batch patches dim"]:
+        grid = self.spec.out_grid(grid)
+        position = resized(self.table, rows=self.spec.rows, cols=self.spec.cols, grid=grid)
+        frames = rearrange(features, "b (t n) c -> b t n c", t=grid.frames)
+        return rearrange(frames + position, "b t n c -> b (t n) c")
+
+
+def resized(
+    position: Float[Tensor, "1 places dim"], *, rows: int, cols: int, grid: Grid
+) -> Float[Tensor, "1 patches dim"]:
+    """Interpolate vectors from their own grid to another, in float32; the same grid gives them back unchanged.
+
+    Args:
+        position: a vector for each place of rows x cols, in raster order.
+        rows: rows of the vectors' own grid.
+        cols: columns of the vectors' own grid.
+        grid: the grid to go to; its frames do not matter.
+    """
+    if (rows, cols) == (grid.rows, grid.cols):
+        return position
+    image = rearrange(position, "b (h w) c -> b c h w", h=rows).float()
+    image = F.interpolate(image, size=(grid.rows, grid.cols), mode="bicubic")
+    return rearrange(image, "b c h w -> b (h w) c").to(position.dtype)
