@@ -1,9 +1,16 @@
-"""opticnerve: the part of a vision-language model between the vision encoder and the language model."""
+"""opticnerve: the part of a vision-language model between the vision encoder and the language model.
 
-from opticnerve import connectors
-from opticnerve.connectors import IN, LLM, METHODS, VISION, Connector, ConnectorSpec, Width, method, methods
-from opticnerve.errors import OpticNerveError
-from opticnerve.grid import Grid, Queries
+Names are imported when they are first used, so that `import opticnerve` and the command line start at once.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from opticnerve import connectors
+    from opticnerve.connectors import IN, LLM, METHODS, VISION, Connector, ConnectorSpec, Width, method, methods
+    from opticnerve.errors import OpticNerveError
+    from opticnerve.grid import Grid, Queries
 
 __version__ = "0.1.0"
 
@@ -22,3 +29,19 @@ __all__ = [
     "method",
     "methods",
 ]
+
+_HOMES = {"Grid": "opticnerve.grid", "OpticNerveError": "opticnerve.errors", "Queries": "opticnerve.grid"}
+"""Where the names of `__all__` live, other than in `opticnerve.connectors`."""
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = import_module(_HOMES.get(name, "opticnerve.connectors"))
+    return home if name == "connectors" else getattr(home, name)
+
+
+def __dir__() -> list[str]:
+    """List the public names, imported or not."""
+    return sorted([*__all__, "__version__"])

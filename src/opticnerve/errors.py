@@ -25,7 +25,7 @@ class UnknownNameError(OpticNerveError, KeyError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
-        near = get_close_matches(name, names, n=3, cutoff=0.4)
+        near = get_close_matches(name, names, n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         super().__init__(f'unknown {kind} "{name}".{hint} Known: {", ".join(names)}.')
 

@@ -35,8 +35,8 @@ def test_the_readme_example_counts_and_runs() -> None:
         ('{"name": "x", "blocks": [{"kind": "merg"}]}', UnknownNameError, 'unknown block "merg". Did you mean merge'),
         (
             '{"name": "x", "blocks": [{"kind": "merge", "factor": 2}]}',
-            SpecError,
-            'block "merge" has no factor. It has: cols, is_transposed, odd, order, rows.',
+            UnknownNameError,
+            'unknown field of block merge "factor". Known: cols, is_transposed, odd, order, rows.',
         ),
         (
             '{"name": "x", "blocks": [{"kind": "merge", "rows": "two"}]}',

@@ -26,8 +26,8 @@ def dense(case: Case, spec: ConnectorSpec, *, layout: str, grid: Grid) -> dict[s
 
 def llava_mlp(case: Case) -> dict[str, Tensor]:
     kind = case.config["mm_projector_type"]
-    depth = 1 if kind == "linear" else int(kind.removeprefix("mlp").removesuffix("x_gelu"))
-    spec = methods.linear() if depth == 1 else methods.mlp(depth=depth)
+    depth = kind.removeprefix("mlp").removesuffix("x_gelu")
+    spec = methods.linear() if kind == "linear" else methods.mlp(depth=int(depth))
     return dense(case, spec, layout="llava_mlp", grid=Grid(1, case.config["num_tokens"]))
 
 
@@ -120,13 +120,13 @@ def get_2d_pool(case: Case) -> dict[str, Tensor]:
 
 def spatial_pool(case: Case) -> dict[str, Tensor]:
     factor, mode = case.config["stride"], case.config["mode"]
-    block = Downsample(factor=factor) if mode == "conv" else Pool(factor=factor, mode=mode, odd="drop")
+    block = Downsample(factor=factor, odd="drop") if mode == "conv" else Pool(factor=factor, mode=mode, odd="drop")
     spec = ConnectorSpec(name="SpatialPool", blocks=(block,))
     return dense(case, spec, layout="llava_spatial_pool", grid=Grid(*case.grid_of()))
 
 
 def pooler_projector(case: Case) -> dict[str, Tensor]:
-    spec = methods.pool(mode="conv", place="before", hidden=())
+    spec = methods.pool(mode="conv", place="before", hidden=(), odd="drop")
     return dense(case, spec, layout="llava_pooler", grid=Grid(*case.grid_of()))
 
 

@@ -134,7 +134,8 @@ def test_a_newline_too_much_is_refused():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"merge": "diagonal"}, r'merge must be "flat", "spatial" or "spatial_unpad", got \'diagonal\''),
+        ({"merge": "diagonal"}, r"merge must be one of 'flat', .*'spatial_maxpool2x2', got 'diagonal'"),
+        ({"has_base": False}, r'merge="flat" keeps all tiles: set has_base=True, or merge="spatial"'),
         ({"has_newline": True}, r'merge="flat" has no rows to end: set has_newline=False, or merge="spatial_unpad"'),
         ({"merge": "spatial", "max_map_tiles": 9}, r'shrinks an unpadded map, but merge is "spatial": use'),
         ({"merge": "spatial_unpad", "max_map_tiles": 0}, r"must be a whole number of at least 1, got 0; None never"),

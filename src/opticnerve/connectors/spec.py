@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import Any, cast
 
-from pydantic import TypeAdapter, ValidationError
-
 from opticnerve.connectors.blocks import BLOCKS, BlockSpec
+from opticnerve.connectors.checked import refuse_unknown, validate
 from opticnerve.connectors.connector import Connector
 from opticnerve.errors import SpecError, UnknownNameError
 from opticnerve.grid import Grid, Places
@@ -159,17 +158,8 @@ class ConnectorSpec:
 
 def _block(entry: dict[str, Any]) -> BlockSpec:
     options = dict(entry)
-    kind = options.pop("kind", None)
+    kind = str(options.pop("kind", "?"))
     if kind not in BLOCKS:
-        raise UnknownNameError("block", str(kind), BLOCKS)
-    known = {field.name for field in fields(BLOCKS[kind])}
-    if unknown := sorted(set(options) - known):
-        raise SpecError(
-            f'block "{kind}" has no {", ".join(unknown)}. It has: {", ".join(sorted(known)) or "no fields"}.'
-        )
-    try:
-        return TypeAdapter(BLOCKS[kind]).validate_python(options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise SpecError(f'block "{kind}", {where}: {first["msg"]}, got {first["input"]!r}') from error
+        raise UnknownNameError("block", kind, BLOCKS)
+    refuse_unknown(f"field of block {kind}", options, {field.name: field for field in fields(BLOCKS[kind])})
+    return validate(BLOCKS[kind], options, what=f'block "{kind}"')

@@ -44,6 +44,8 @@ class AnyResTiling(Tiling):
     """One learned vector ends each row of the map."""
     max_map_tiles: int | None = None
     """Largest map, in tiles' worth of tokens, before it shrinks (9 in LLaVA-OneVision); None never shrinks it."""
+    has_base: bool = True
+    """The base view's tokens come before the map."""
     rounds_unpad: bool = False
     """Round to 7 digits before flooring, as the transformers port does."""
     pad_rgb: tuple[int, int, int] = (0, 0, 0)
@@ -52,7 +54,7 @@ class AnyResTiling(Tiling):
     def __post_init__(self) -> None:
         require_whole(self.name, tile_px=self.tile_px)
         require_rgb(self.name, self.pad_rgb)
-        require_claims(self.name, has_newline=self.has_newline, rounds_unpad=self.rounds_unpad)
+        require_claims(self.name, has_newline=self.has_newline, has_base=self.has_base, rounds_unpad=self.rounds_unpad)
         for size in self.pinpoints:
             if len(size) != 2 or any(not is_whole(side) or side < 1 or side % self.tile_px for side in size):
                 raise SpecError(
@@ -68,6 +70,7 @@ class AnyResTiling(Tiling):
             merge=self.merge,
             has_newline=self.has_newline,
             max_map_tiles=self.max_map_tiles,
+            has_base=self.has_base,
             rounds_unpad=self.rounds_unpad,
         )
 

@@ -6,7 +6,7 @@ import torch
 from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, max_pool2d
 
 from opticnerve.errors import ShapeError
 from opticnerve.grid import Grid, Places
@@ -60,7 +60,7 @@ def pack(
     for canvas in plan.token_canvases:
         some, start = parts[start : start + canvas.num_tiles], start + canvas.num_tiles
         if canvas.role == "overview":
-            joined += some
+            joined += some if plan.packing.has_base else []
             continue
         grid = places[start - 1].spatial(f'merge="{plan.packing.merge}"')
         joined.append(_map(plan, canvas, torch.stack(some), grid, newline))
@@ -83,8 +83,10 @@ def _map(
     whole = whole[cut_rows : rows - cut_rows, cut_cols : cols - cut_cols]
     size = plan.packing.map_size(rows, cols, tile_rows=grid.rows, **size_px)
     if size != tuple(whole.shape[:2]):
-        whole = interpolate(rearrange(whole, "h w dim -> 1 dim h w"), size, mode="bilinear")
-        whole = rearrange(whole, "1 dim h w -> h w dim")
+        maps = rearrange(whole, "h w dim -> 1 dim h w")
+        is_pooled = plan.packing.merge == "spatial_maxpool2x2"
+        maps = max_pool2d(maps, 2) if is_pooled else interpolate(maps, size, mode="bilinear")
+        whole = rearrange(maps, "1 dim h w -> h w dim")
     if newline is not None:
         whole = torch.cat([whole, repeat(newline.to(whole), "dim -> h 1 dim", h=whole.shape[0])], dim=1)
     return rearrange(whole, "h w dim -> (h w) dim")

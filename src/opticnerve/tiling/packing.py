@@ -2,42 +2,46 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from opticnerve.errors import SpecError
 
-Merge = Literal["flat", "spatial", "spatial_unpad"]
-"""Tile after tile; one map in raster order; one map whose padding is cut away."""
+Merge = Literal["flat", "spatial", "spatial_unpad", "spatial_maxpool2x2"]
+"""Tile after tile; one map in raster order; one map whose padding is cut away; one map of the maximum of 2 x 2."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packing:
     """How tiles are joined. The default, tile after tile, is what all but the AnyRes family do.
 
-    Keeps every token of an overview image. `spatial_unpad` loses the tokens of the padding, and with `max_map_tiles`
-    fine detail of large images.
+    Keeps every token of an overview image, unless `has_base` is off. `spatial_unpad` loses the tokens of the padding,
+    and with `max_map_tiles` fine detail of large images.
 
-    Source: LLaVA-NeXT, `llava_arch.py` (`mm_patch_merge_type`, `unpad_image`, `anyres_max_k`). The variants that no
-    published model uses (`maxpool2x2`, `nobase`) are left out.
+    Source: LLaVA-NeXT, `llava_arch.py` (`mm_patch_merge_type`, `unpad_image`, `anyres_max_k`; its suffix "_nobase" is
+    `has_base` here).
 
     Raises:
         SpecError: the options contradict each other.
     """
 
     merge: Merge = "flat"
-    """Order of the tokens of the tiles: "flat", "spatial" or "spatial_unpad"."""
+    """Order of the tokens of the tiles."""
     has_newline: bool = False
     """One learned vector ends each row of the map, and an image that is one tile. Not for "flat"."""
     max_map_tiles: int | None = None
     """Largest map, in tiles' worth of tokens, before it shrinks (bilinear); None where the model never shrinks it."""
+    has_base: bool = True
+    """The overview's tokens come too; if not, the overview is seen only where it is the only view."""
     rounds_unpad: bool = False
     """Round to 7 digits before flooring, as the transformers port does and LLaVA-NeXT itself does not."""
 
     def __post_init__(self) -> None:
-        if self.merge not in ("flat", "spatial", "spatial_unpad"):
-            raise SpecError(f'merge must be "flat", "spatial" or "spatial_unpad", got {self.merge!r}')
+        if self.merge not in get_args(Merge):
+            raise SpecError(f"merge must be one of {', '.join(map(repr, get_args(Merge)))}, got {self.merge!r}")
         if self.merge == "flat" and self.has_newline:
             raise SpecError('merge="flat" has no rows to end: set has_newline=False, or merge="spatial_unpad"')
+        if self.merge == "flat" and not self.has_base:
+            raise SpecError('merge="flat" keeps all tiles: set has_base=True, or merge="spatial"')
         if self.max_map_tiles is not None and self.merge != "spatial_unpad":
             raise SpecError(f'max_map_tiles shrinks an unpadded map, but merge is "{self.merge}": use "spatial_unpad"')
         if self.max_map_tiles is not None and (not isinstance(self.max_map_tiles, int) or self.max_map_tiles < 1):
@@ -76,6 +80,8 @@ class Packing:
         Returns:
             Rows, columns; at least 1 of each.
         """
+        if self.merge == "spatial_maxpool2x2":
+            return rows // 2, cols // 2
         if self.max_map_tiles is None:
             return rows, cols
         times = math.sqrt(rows * cols / (self.max_map_tiles * tile_rows**2))

@@ -102,7 +102,7 @@ class TilePlan:
             place = places[start]
             start += canvas.num_tiles
             if canvas.role == "overview":
-                total += place.size
+                total += place.size if packing.has_base else 0
                 continue
             grid = place.spatial(f'merge="{packing.merge}"')
             rows, cols = packing.map_size(

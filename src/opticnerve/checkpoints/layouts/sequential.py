@@ -44,8 +44,8 @@ def named(spec: ConnectorSpec, *names: str) -> tuple[Entry, ...]:
 
 
 def llava_mlp(spec: ConnectorSpec) -> tuple[Entry, ...]:
-    """LLaVA's mm_projector: "0", "2", ...; a single Linear has no number."""
-    return named(spec, "") if len(spec.blocks) == 1 else numbered(spec, prefix="", offset=0)
+    """LLaVA's mm_projector: an mlpNx_gelu is numbered "0", "2", ...; a "linear" has no number."""
+    return named(spec, "") if spec.name == "linear" else numbered(spec, prefix="", offset=0)
 
 
 def internvl(spec: ConnectorSpec) -> tuple[Entry, ...]:

@@ -2,7 +2,8 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Literal, cast
+from functools import cache
+from typing import Any, ClassVar, Literal, cast, get_args, get_origin, get_type_hints
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -96,6 +97,12 @@ class BlockSpec(ABC):
     kind: ClassVar[str]
     """The name in JSON."""
 
+    def __post_init__(self) -> None:
+        for field, choices in _choices(type(self)).items():
+            if (value := getattr(self, field)) not in choices:
+                known = ", ".join(map(repr, choices))
+                raise SpecError(f"{self.kind} needs {field} to be one of {known}, got {value!r}")
+
     def resolve(self, *, in_dim: int, vision_dim: int, llm_dim: int) -> "BlockSpec":
         """Return the same block with every relative width replaced by a number of channels."""
 
@@ -143,6 +150,14 @@ class BlockSpec(ABC):
     @abstractmethod
     def build(self, dim: int) -> Block:
         """Make the module, with fresh random weights, for an input of `dim` channels."""
+
+
+@cache
+def _choices(kind: type[BlockSpec]) -> dict[str, tuple[object, ...]]:
+    """List the fields that take one of a few values."""
+    hints = get_type_hints(kind)
+    named = {field.name: hints[field.name] for field in fields(kind)}
+    return {name: get_args(hint) for name, hint in named.items() if get_origin(hint) is Literal}
 
 
 def fixed(width: Dim) -> int:

@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from opticnerve.connectors.blocks.base import LLM, Block, BlockSpec, Dim, fixed
 from opticnerve.connectors.blocks.maps import from_maps, to_maps
+from opticnerve.connectors.blocks.pool import PoolOdd
 from opticnerve.grid import Grid, Places, require_multiple
 
 
@@ -27,12 +28,15 @@ class Downsample(BlockSpec):
     """Kernel and stride, patches a side."""
     dim: Dim = LLM
     """Channels that come out."""
+    odd: PoolOdd = "error"
+    """Refuse a grid that the factor does not divide, or drop what is left over (LLaVA)."""
 
     @override
     def out_grid(self, grid: Places) -> Grid:
         grid = grid.spatial("convolve")
-        remedy = "A pool in mode bilinear takes any grid."
-        require_multiple(grid, rows=self.factor, cols=self.factor, action="downsample", remedy=remedy)
+        if self.odd == "error" or min(grid.rows, grid.cols) < self.factor:
+            remedy = 'To drop the last rows and columns as LLaVA does, set odd="drop".'
+            require_multiple(grid, rows=self.factor, cols=self.factor, action="downsample", remedy=remedy)
         return Grid(grid.rows // self.factor, grid.cols // self.factor, frames=grid.frames)
 
     @override

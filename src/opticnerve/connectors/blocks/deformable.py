@@ -56,7 +56,9 @@ class DeformableDecoder(BlockSpec):
     eps: float = 1e-5
     """Of the layer norms."""
 
+    @override
     def __post_init__(self) -> None:
+        BlockSpec.__post_init__(self)  # super() does not work in dataclasses with slots
         for name in ("rows", "cols", "num_layers", "num_heads", "num_points", "point_rows", "point_cols"):
             if getattr(self, name) < 1:
                 raise SpecError(f"deformable_decoder needs {name} of at least 1, got {getattr(self, name)}")

@@ -25,7 +25,9 @@ class EndTokens(BlockSpec):
     num: int = 1
     """Tokens that are added."""
 
+    @override
     def __post_init__(self) -> None:
+        BlockSpec.__post_init__(self)  # super() does not work in dataclasses with slots
         if self.num < 1:
             raise SpecError(f"end tokens must be at least 1, got num={self.num}: leave the block out for none")
 

@@ -25,7 +25,9 @@ class FramePositions(BlockSpec):
     max_frames: int
     """Frames that have a vector; a longer video is refused."""
 
+    @override
     def __post_init__(self) -> None:
+        BlockSpec.__post_init__(self)  # super() does not work in dataclasses with slots
         if self.max_frames < 1:
             raise SpecError(f"frame positions need room for at least 1 frame, got max_frames={self.max_frames}")
 

@@ -34,7 +34,9 @@ class GridPositions(BlockSpec):
     other_grid: OtherGrid = "error"
     """What to do with another grid: refuse it, or resize the vectors to it (bicubic)."""
 
+    @override
     def __post_init__(self) -> None:
+        BlockSpec.__post_init__(self)  # super() does not work in dataclasses with slots
         if self.rows < 1 or self.cols < 1:
             raise SpecError(f"grid_positions needs a grid of at least 1 x 1, got {self.rows} x {self.cols}")
 

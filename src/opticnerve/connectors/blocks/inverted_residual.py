@@ -34,7 +34,9 @@ class InvertedResidual(BlockSpec):
     eps: float = 1e-5
     """Of both layer norms."""
 
+    @override
     def __post_init__(self) -> None:
+        BlockSpec.__post_init__(self)  # super() does not work in dataclasses with slots
         if self.stride < 1:
             raise SpecError(f"inverted_residual needs a whole stride of at least 1, got {self.stride}")
 

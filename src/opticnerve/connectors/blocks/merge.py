@@ -43,7 +43,9 @@ class Merge(BlockSpec):
     odd: Odd = "error"
     """What to do where the factors do not divide the grid: refuse, or pad zeros at the bottom and right (VILA)."""
 
+    @override
     def __post_init__(self) -> None:
+        BlockSpec.__post_init__(self)  # super() does not work in dataclasses with slots
         if self.rows < 1 or self.cols < 1:
             raise SpecError(f"merge needs whole factors of at least 1, got {self.rows} x {self.cols}")
 

@@ -64,7 +64,9 @@ class Perceiver(BlockSpec):
     has_last_norm: bool = True
     """Whether a norm follows the last layer."""
 
+    @override
     def __post_init__(self) -> None:
+        BlockSpec.__post_init__(self)  # super() does not work in dataclasses with slots
         least = min(self.num_latents, self.depth, self.num_heads, self.head_dim, self.kv_group)
         if least < 1:
             raise SpecError(

@@ -37,7 +37,9 @@ class Pool(BlockSpec):
     odd: PoolOdd = "error"
     """For average and max: refuse a grid that the factor does not divide, or drop what is left over (LLaVA)."""
 
+    @override
     def __post_init__(self) -> None:
+        BlockSpec.__post_init__(self)  # super() does not work in dataclasses with slots
         if self.factor < 1:
             raise SpecError(f"pool needs a whole factor of at least 1, got {self.factor}")
 
@@ -97,7 +99,9 @@ class AdaptivePool(BlockSpec):
     frames: int = 0
     """Frames that come out; 0 keeps the frames that come in."""
 
+    @override
     def __post_init__(self) -> None:
+        BlockSpec.__post_init__(self)  # super() does not work in dataclasses with slots
         if self.rows < 1 or self.cols < 1 or self.frames < 0:
             raise SpecError(
                 f"adaptive pool needs a grid of at least 1 x 1, got {self.frames} x {self.rows} x {self.cols}"

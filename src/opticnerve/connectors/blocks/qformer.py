@@ -43,7 +43,9 @@ class QFormer(BlockSpec):
     eps: float = 1e-12
     """Of the layer norms."""
 
+    @override
     def __post_init__(self) -> None:
+        BlockSpec.__post_init__(self)  # super() does not work in dataclasses with slots
         least = min(self.num_queries, self.num_layers, self.cross_attention_freq, self.feed_forward_dim)
         if least < 1:
             raise SpecError(

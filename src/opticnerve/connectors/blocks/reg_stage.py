@@ -37,7 +37,9 @@ class RegStage(BlockSpec):
     in_dim: Dim = IN
     """Channels that come in; leave it as it is: it tells a resolved spec whether the first shortcut has weights."""
 
+    @override
     def __post_init__(self) -> None:
+        BlockSpec.__post_init__(self)  # super() does not work in dataclasses with slots
         if self.depth < 1:
             raise SpecError(f"reg_stage needs a depth of at least 1 block, got {self.depth}: leave it out for none")
 

@@ -42,7 +42,9 @@ class RegionAttention(BlockSpec):
     eps: float = 1e-6
     """Of the layer norms."""
 
+    @override
     def __post_init__(self) -> None:
+        BlockSpec.__post_init__(self)  # super() does not work in dataclasses with slots
         for name, value in (("factor", self.factor), ("num_heads", self.num_heads), ("num_levels", self.num_levels)):
             if value < 1:
                 raise SpecError(f"region_attention needs {name} of at least 1, got {value}")

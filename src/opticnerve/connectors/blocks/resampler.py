@@ -40,7 +40,9 @@ class Resampler(BlockSpec):
     key_positions: KeyPositions = "resized"
     """Keys take the queries' table, bicubically resized to their grid, or sines and cosines of their own grid."""
 
+    @override
     def __post_init__(self) -> None:
+        BlockSpec.__post_init__(self)  # super() does not work in dataclasses with slots
         rows, cols = self.query_grid
         if rows < 1 or cols < 1 or self.head_dim < 1:
             raise SpecError(

@@ -33,6 +33,7 @@ class TextQFormer(QFormer):
     max_text_length: int = 512
     """Longest instruction, in tokens."""
 
+    @override
     def __post_init__(self) -> None:
         QFormer.__post_init__(self)
         if self.vocab_size < 1 or self.max_text_length < 1:

@@ -13,10 +13,12 @@ from opticnerve.connectors.blocks import (
     RegStage,
 )
 from opticnerve.connectors.blocks.grid_positions import OtherGrid
+from opticnerve.connectors.checked import checked
 from opticnerve.connectors.spec import ConnectorSpec
 from opticnerve.errors import SpecError
 
 
+@checked
 def c_abstractor(
     *,
     out_grid: tuple[int, int] = (12, 12),

@@ -4,10 +4,12 @@ from typing import Literal
 
 from opticnerve.connectors.blocks import IN, LLM, Activation, BlockSpec, Dim, Linear, Merge, Norm
 from opticnerve.connectors.blocks.norm import NormKind
+from opticnerve.connectors.checked import checked
 from opticnerve.connectors.spec import ConnectorSpec
 from opticnerve.grid import Odd
 
 
+@checked
 def concat_mlp(
     *,
     factor: int = 2,

@@ -1,10 +1,12 @@
 """Concat along the raster: strips of four tokens, as MiniGPT-v2 has them."""
 
 from opticnerve.connectors.blocks import Linear, Merge, Norm
+from opticnerve.connectors.checked import checked
 from opticnerve.connectors.spec import ConnectorSpec
 from opticnerve.grid import Odd
 
 
+@checked
 def concat_strip(*, length: int = 4, has_norm: bool = True, eps: float = 1e-5, odd: Odd = "error") -> ConnectorSpec:
     """Concatenate `length` neighbours of a row and project them with one Linear: `length` times fewer tokens.
 

@@ -12,9 +12,11 @@ from opticnerve.connectors.blocks import (
 from opticnerve.connectors.blocks.deformable import PooledTarget
 from opticnerve.connectors.blocks.grid_positions import OtherGrid
 from opticnerve.connectors.blocks.linear import ActivationKind
+from opticnerve.connectors.checked import checked
 from opticnerve.connectors.spec import ConnectorSpec
 
 
+@checked
 def d_abstractor(
     *,
     query_grid: tuple[int, int] = (12, 12),

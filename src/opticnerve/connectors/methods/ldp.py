@@ -2,9 +2,11 @@
 
 from opticnerve.connectors import blocks
 from opticnerve.connectors.blocks import LLM, InvertedResidual
+from opticnerve.connectors.checked import checked
 from opticnerve.connectors.spec import ConnectorSpec
 
 
+@checked
 def ldp(*, factor: int = 2) -> ConnectorSpec:
     """Project with an MLP, then reduce with two inverted residuals: factor^2 times fewer tokens.
 

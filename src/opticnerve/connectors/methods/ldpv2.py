@@ -2,9 +2,11 @@
 
 from opticnerve.connectors import blocks
 from opticnerve.connectors.blocks import LLM, PEG, AdaptivePool
+from opticnerve.connectors.checked import checked
 from opticnerve.connectors.spec import ConnectorSpec
 
 
+@checked
 def ldpv2(*, out_grid: tuple[int, int] = (12, 12)) -> ConnectorSpec:
     """Project with an MLP, average into a grid of a fixed size, and add what a 3 x 3 convolution sees of position.
 

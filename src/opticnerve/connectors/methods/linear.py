@@ -1,9 +1,11 @@
 """The smallest connector: one Linear, no reduction."""
 
 from opticnerve.connectors.blocks import Linear
+from opticnerve.connectors.checked import checked
 from opticnerve.connectors.spec import ConnectorSpec
 
 
+@checked
 def linear(*, has_bias: bool = True) -> ConnectorSpec:
     """Project every feature to the LLM's width; as many tokens as patches.
 

@@ -4,10 +4,12 @@ from math import isqrt
 
 from opticnerve.connectors.blocks import LLM, BlockSpec, Dim, Linear, Norm, Resampler
 from opticnerve.connectors.blocks.resampler import KeyPositions
+from opticnerve.connectors.checked import checked
 from opticnerve.connectors.spec import ConnectorSpec
 from opticnerve.errors import SpecError
 
 
+@checked
 def minicpm_resampler(
     *,
     num_queries: int = 96,

@@ -2,9 +2,12 @@
 
 from opticnerve.connectors import blocks
 from opticnerve.connectors.blocks import LLM
+from opticnerve.connectors.checked import checked
 from opticnerve.connectors.spec import ConnectorSpec
+from opticnerve.errors import SpecError
 
 
+@checked
 def mlp(*, depth: int = 2, has_bias: bool = True) -> ConnectorSpec:
     """Pass every feature through an MLP with exact GELU; as many tokens as patches.
 
@@ -17,5 +20,10 @@ def mlp(*, depth: int = 2, has_bias: bool = True) -> ConnectorSpec:
     Args:
         depth: how many Linears; LLaVA writes mlp2x_gelu for 2.
         has_bias: whether the Linears have a bias.
+
+    Raises:
+        SpecError: there is no Linear.
     """
+    if depth < 1:
+        raise SpecError(f"mlp needs at least 1 Linear, got depth={depth}")
     return ConnectorSpec(name="mlp", blocks=blocks.mlp(*([LLM] * (depth - 1)), has_bias=has_bias))

@@ -17,9 +17,11 @@ from opticnerve.connectors.blocks import (
 from opticnerve.connectors.blocks.linear import ActivationKind
 from opticnerve.connectors.blocks.norm import NormKind
 from opticnerve.connectors.blocks.perceiver import Gate, Residual
+from opticnerve.connectors.checked import checked
 from opticnerve.connectors.spec import ConnectorSpec
 
 
+@checked
 def perceiver(
     *,
     num_latents: int = 64,

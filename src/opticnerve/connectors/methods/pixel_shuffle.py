@@ -4,10 +4,12 @@ from typing import Literal
 
 from opticnerve.connectors import blocks
 from opticnerve.connectors.blocks import LLM, Activation, BlockSpec, Dim, Merge, Norm
+from opticnerve.connectors.checked import checked
 from opticnerve.connectors.spec import ConnectorSpec
 from opticnerve.grid import Odd
 
 
+@checked
 def pixel_shuffle(
     *,
     factor: int = 2,

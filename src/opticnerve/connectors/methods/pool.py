@@ -6,9 +6,11 @@ from opticnerve.connectors import blocks
 from opticnerve.connectors.blocks import LLM, Activation, AdaptivePool, BlockSpec, Dim, Downsample, Norm, Pool
 from opticnerve.connectors.blocks.norm import NormKind
 from opticnerve.connectors.blocks.pool import PoolOdd
+from opticnerve.connectors.checked import checked
 from opticnerve.connectors.spec import ConnectorSpec
 
 
+@checked
 def pool(
     *,
     factor: int = 2,
@@ -33,7 +35,7 @@ def pool(
     Example: 24 x 24 patches of 1024 channels -> 12 x 12 tokens -> 144 tokens of the LLM's width.
 
     Args:
-        factor: patches a side that become one.
+        factor: patches a side that become one; adaptive pooling goes by `out_grid` instead.
         mode: average or max of the block; bilinear interpolation to ceil(side / factor), which takes any grid; adaptive
             average into `out_grid`, whatever comes in; or a learned convolution of that stride, which also sets the
             LLM's width (LLaVA-NeXT's PoolerProjector: before, hidden ()).
@@ -44,14 +46,14 @@ def pool(
         eps: of that norm.
         hidden: the projection's hidden widths; () for one Linear.
         has_bias: whether the Linears have a bias (Gemma 3: False).
-        odd: for average and max on grids that the factor does not divide: refuse, or drop the rest (LLaVA).
+        odd: for average, max and conv on grids that the factor does not divide: refuse, or drop the rest (LLaVA).
     """
     reduce: list[BlockSpec]
     match mode:
         case "adaptive":
             reduce = [AdaptivePool(rows=out_grid[0], cols=out_grid[1], frames=out_frames)]
         case "conv":
-            reduce = [Downsample(factor=factor), Activation()]
+            reduce = [Downsample(factor=factor, odd=odd), Activation()]
         case _:
             reduce = [Pool(factor=factor, mode=mode, odd=odd)]
     if norm != "none":

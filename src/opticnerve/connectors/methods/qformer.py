@@ -3,9 +3,11 @@
 from dataclasses import asdict
 
 from opticnerve.connectors.blocks import BlockSpec, Linear, Norm, QFormer, TextQFormer
+from opticnerve.connectors.checked import checked
 from opticnerve.connectors.spec import ConnectorSpec
 
 
+@checked
 def qformer(
     *,
     num_queries: int = 32,

@@ -1,9 +1,11 @@
 """Qwen-VL's resampler: one cross-attention with 2-D positions."""
 
 from opticnerve.connectors.blocks import LLM, BlockSpec, Dim, Linear, Norm, Resampler
+from opticnerve.connectors.checked import checked
 from opticnerve.connectors.spec import ConnectorSpec
 
 
+@checked
 def qwen_vl_resampler(
     *,
     query_grid: tuple[int, int] = (16, 16),

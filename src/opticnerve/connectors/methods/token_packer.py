@@ -4,9 +4,11 @@ from typing import Literal
 
 from opticnerve.connectors import blocks
 from opticnerve.connectors.blocks import IN, LLM, RegionAttention
+from opticnerve.connectors.checked import checked
 from opticnerve.connectors.spec import ConnectorSpec
 
 
+@checked
 def token_packer(
     *,
     factor: int = 2,

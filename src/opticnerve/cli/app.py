@@ -1,0 +1,76 @@
+"""The program: finds the command, and turns what went wrong into one line and an exit code."""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
+
+from cyclopts import App, CycloptsError, Parameter
+
+import opticnerve
+from opticnerve.cli.compress import compress
+from opticnerve.cli.methods import methods
+from opticnerve.cli.options import fold_options
+from opticnerve.cli.show import show
+from opticnerve.cli.terminal import complain
+from opticnerve.errors import OpticNerveError
+
+MISTAKE = 2
+"""Exit code where the user has to change something."""
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+def make_app() -> App:
+    """Make the cyclopts application."""
+    app = App(
+        name="opticnerve",
+        help="From the many features of a vision encoder to the few visual tokens that a language model can afford.",
+        version=opticnerve.__version__,
+        default_parameter=Parameter(negative=()),
+        result_action="return_value",
+        help_format="plaintext",
+    )
+    app.command(compress)
+    app.command(methods)
+    app.command(show)
+    return app
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line.
+
+    Args:
+        arguments: everything after the program's name.
+
+    Returns:
+        The exit code: 0; 1 where an image failed; 2 for a user's mistake; 130 after Ctrl-C.
+    """
+    try:
+        result = make_app()(fold_options(arguments), print_error=False, exit_on_error=False)
+        sys.stdout.flush()
+    except (CycloptsError, OpticNerveError) as error:
+        complain(str(error))
+        return MISTAKE
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone (`opticnerve methods | head`); nothing more can be said to them.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    return result if isinstance(result, int) else 0
+
+
+def main() -> NoReturn:
+    """Run the command line of this process, and leave it."""
+    signal.signal(signal.SIGTERM, _stop)
+    sys.exit(run(sys.argv[1:]))
+
+
+def _stop(signum: int, frame: FrameType | None) -> NoReturn:
+    """Leave by an exception, so that unfinished files are removed on the way."""
+    del frame
+    raise SystemExit(128 + signum)

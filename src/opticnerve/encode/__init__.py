@@ -1,0 +1,40 @@
+"""From image files to visual tokens: the library behind `opticnerve compress`.
+
+tiled = ViewSettings(tiling="internvl").load()
+compressor = Compressor.with_random_weights(tiled, method("pixel_shuffle"), llm_dim=2048)
+compressed = compressor.compress(decode_image("photo.jpg"))
+compressed.tokens                           # (tokens, llm_dim)
+"""
+
+from opticnerve.encode.compare import MethodRow, compare
+from opticnerve.encode.compressor import Compressed, Compressor, Counts
+from opticnerve.encode.fit import fitting_layers, fitting_method, fitting_tiling
+from opticnerve.encode.job import Done, Draw, Failed, Job, settings_metadata
+from opticnerve.encode.settings import ViewSettings
+from opticnerve.encode.store import StoredTokens, StoreError, make_folder, read_metadata, read_tokens, write_tokens
+from opticnerve.encode.tiled_encoder import Features, TiledEncoder
+
+__all__ = [
+    "Compressed",
+    "Compressor",
+    "Counts",
+    "Done",
+    "Draw",
+    "Failed",
+    "Features",
+    "Job",
+    "MethodRow",
+    "StoreError",
+    "StoredTokens",
+    "TiledEncoder",
+    "ViewSettings",
+    "compare",
+    "fitting_layers",
+    "fitting_method",
+    "fitting_tiling",
+    "make_folder",
+    "read_metadata",
+    "read_tokens",
+    "settings_metadata",
+    "write_tokens",
+]
