@@ -65,8 +65,8 @@ class Grid:
         """
         if self.prefix:
             raise GridError(
-                f"{what} works on places, but {self} has {self.prefix} prefix tokens: drop them at the encoder "
-                f'(prefix="drop") and pass a grid with prefix=0'
+                f"{what} works on places, but {self} begins with prefix tokens ({self.prefix}): drop them at the "
+                f'encoder (prefix="drop") and pass a grid with prefix=0'
             )
         return self
 
@@ -127,7 +127,8 @@ def require_multiple(grid: Grid, *, rows: int, cols: int, action: str, remedy: s
     if rows == cols:
         need = f"by {rows}: both sides must be multiples of {rows}"
     else:
-        need = f"by {rows} x {cols}: rows must be a multiple of {rows} and columns of {cols}"
+        sides = [f"{name} must be a multiple of {n}" for name, n in (("rows", rows), ("columns", cols)) if n > 1]
+        need = f"by {rows} x {cols}: {' and '.join(sides)}"
     fit = common_factors(grid.rows, grid.cols) if rows == cols else common_factors(grid.cols)
     fitting = f"Factors that fit: {', '.join(map(str, fit))}." if fit else "No factor above 1 fits."
     raise GridError(f"cannot {action} a {grid} grid {need}. {fitting} {remedy}")

@@ -183,7 +183,10 @@ def test_a_connector_of_several_levels_reads_as_many_layers(opticnerve: Run, pho
         (["--method.factor"], "--method.factor needs a value"),
         (["--llm-dim", "0"], "widths must be at least 1"),
         (["--method", "token_packer", "--layers", "1"], "reads 4 layers of the encoder"),
-        (["--method", "qformer", "--tiling", "anyres"], "learned queries have none"),
+        (
+            ["--method", "qformer", "--tiling", "anyres"],
+            'learned queries lie nowhere: set the tiling\'s merge="flat" and has_newline=False',
+        ),
     ],
 )
 def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(

@@ -83,7 +83,7 @@ def test_features_of_another_shape_are_refused(connector: Connector) -> None:
 @pytest.mark.parametrize(
     ("grid", "words"),
     [
-        (Grid(8, 12, prefix=1), "has 1 prefix tokens: drop them at the encoder"),
+        (Grid(8, 12, prefix=1), "begins with prefix tokens (1): drop them at the encoder"),
         (Grid(7, 11), "7 x 11"),
         (Grid(8, 12, frames=2), "2 x 8 x 12"),
     ],

@@ -146,7 +146,9 @@ def test_ninety_six_queries_lie_on_no_square_and_need_none() -> None:
 
 
 def test_prefix_tokens_have_no_place_to_resample_from() -> None:
-    with pytest.raises(GridError, match="resample by position works on places, but 1 \\+ 4 x 4 has 1 prefix tokens"):
+    with pytest.raises(
+        GridError, match="resample by position works on places, but 1 \\+ 4 x 4 begins with prefix tokens \\(1\\)"
+    ):
         methods.minicpm_resampler().num_tokens(Grid(4, 4, prefix=1))
 
 

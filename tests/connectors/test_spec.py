@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import opticnerve as on
-from opticnerve import ConnectorSpec, Grid
+from opticnerve import LLM, ConnectorSpec, Grid
 from opticnerve.connectors import TextTokens, read_spec
 from opticnerve.connectors.blocks import Linear, Merge
 from opticnerve.errors import ShapeError, SpecError, UnknownNameError
@@ -72,6 +72,37 @@ def test_unknown_methods_and_options_list_the_nearest() -> None:
         on.method("pool", factr=2)
     with pytest.raises(SpecError, match="pool, factor: Input should be a valid integer.* got 'x'"):
         on.method("pool", factor="x")
+
+
+@pytest.mark.unchecked
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: on.methods.pool(mode="avrage"), "pool, mode: Input should be 'average', 'max', "),
+        (
+            lambda: on.methods.pixel_shuffle(version="V1"),
+            "pixel_shuffle, version: Input should be 'v1' or 'v2', got",
+        ),
+        (
+            lambda: on.methods.pixel_shuffle(odd="pda"),
+            "pixel_shuffle, odd: Input should be 'error' or 'pad', got",
+        ),
+        (lambda: on.methods.concat_mlp(norm_place="before"), "concat_mlp, norm_place: Input should be 'patch', "),
+        (lambda: on.methods.ldpv2(out_grid=(12,)), "ldpv2, out_grid.1: Field required"),
+        (lambda: on.methods.mlp(depth=0), "mlp needs at least 1 Linear, got depth=0"),
+        (lambda: Merge(odd="pda"), "merge needs odd to be one of 'error', 'pad', got 'pda'"),
+        (lambda: Linear(dim=LLM).resolve(in_dim=1, vision_dim=1, llm_dim=0), "a width of 0 * 1 // 1 channels is empty"),
+    ],
+)
+def test_an_option_that_cannot_be_is_refused_where_it_is_given(call: object, message: str) -> None:
+    with pytest.raises(SpecError) as raised:
+        call()
+    assert message in str(raised.value)
+
+
+def test_an_option_that_there_is_not_lists_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match='unknown option of pool "facter". Did you mean factor'):
+        on.methods.pool(facter=2)
 
 
 def test_blocks_of_your_own_make_a_connector() -> None:

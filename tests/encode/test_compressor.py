@@ -19,7 +19,7 @@ def picture(height: int = 70, width: int = 100) -> torch.Tensor:
 
 def compressor(name: str = "pool", tiling: str = "internvl", *, scales: tuple[float, ...] = (1,), **options: object):
     encoder = TinyEncoder()
-    tiled = TiledEncoder(encoder, fitting_tiling(tiling, encoder, {}), scales=scales)
+    tiled = TiledEncoder(encoder, fitting_tiling(tiling, encoder, {}, scales=scales), scales=scales)
     return Compressor.with_random_weights(tiled, fitting_method(name, tiled, options), llm_dim=LLM_DIM)
 
 
@@ -48,6 +48,17 @@ def test_views_are_concatenated_in_encoder_order():
         features = encoder(encoder.normalise(tiles))
         wanted = one.connector(features, Grid(4, 4)).flatten(0, 1)
     torch.testing.assert_close(result.tokens, wanted)
+
+
+def test_with_two_scales_the_larger_one_sees_pixels_that_the_smaller_one_lost():
+    one = compressor("mlp", "plain", scales=(1, 2))
+    assert one.count(64, 64).num_features == Grid(4, 4).size
+    checker = torch.zeros(3, 64, 64, dtype=torch.uint8)
+    checker[:, ::2, ::2] = checker[:, 1::2, 1::2] = 255
+    grey = torch.full_like(checker, 128)
+    (some,), (other,) = one.tiled.encode(checker).batches, one.tiled.encode(grey).batches
+    apart = (some - other).abs().mean((0, 1))
+    assert apart[12:].mean() > 10 * apart[:12].mean()
 
 
 def test_flops_add_up_over_the_tiles():

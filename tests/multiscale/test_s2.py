@@ -67,6 +67,23 @@ def test_the_first_scale_is_the_encoder_itself() -> None:
     assert torch.equal(features[..., :3], means(images))
 
 
+def test_an_image_that_comes_at_its_largest_scale_is_cut_there_and_shrunk_for_the_others() -> None:
+    large = random_images(32, 48)
+    features = s2_features(S2(scales=(1, 2), comes_at=2), means, large, grid=grid)
+    small = functional.interpolate(large, size=(16, 24), mode="bicubic")
+    assert torch.equal(features[..., :3], means(small))
+    fine = functional.avg_pool2d(means(large).mT.unflatten(2, (8, 12)), 2).flatten(2).mT
+    torch.testing.assert_close(features[..., 3:], fine)
+    assert [view.num_tiles for view in S2(scales=(1, 2), comes_at=2).views(32, 48)] == [1, 4]
+    pixels = s2_features(S2(scales=(0.5, 1), max_tile_px=24), means, large, grid=grid)
+    torch.testing.assert_close(features, pixels)
+
+
+def test_an_image_that_does_not_come_at_whole_pixels_is_refused() -> None:
+    with pytest.raises(ShapeError, match=r"at 2 times their size, but 33 x 48 px is not 2 times whole pixels: resize"):
+        S2(scales=(1, 2), comes_at=2).views(33, 48)
+
+
 @settings(deadline=None, max_examples=40)
 @given(
     sides=st.tuples(st.integers(1, 4), st.integers(1, 4)),
@@ -146,7 +163,9 @@ def test_a_specification_comes_back_from_json() -> None:
     spec = S2(scales=(0.5, 1), max_tile_px=32, resize_to=-1, views_per_call=4)
     assert S2.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
     assert S2.from_dict({}) == S2()
-    with pytest.raises(SpecError, match=r"S2 has no option scale. Options: scales, unit, max_tile_px, resize_to"):
+    with pytest.raises(
+        SpecError, match=r"S2 has no option scale. Options: scales, unit, comes_at, max_tile_px, resize_to"
+    ):
         S2.from_dict({"scale": [1]})
 
 
@@ -200,6 +219,8 @@ def test_an_encoder_that_loses_images_is_found_out() -> None:
             'S2 needs scales above 0 in unit "image" or "px", got .* unit="cm"',
             marks=pytest.mark.unchecked,
         ),
+        ({"comes_at": 0}, r"S2 needs comes_at above 0, and 1 where scales are in pixels, got comes_at=0"),
+        ({"comes_at": 2, "unit": "px"}, r'got comes_at=2 and unit="px"'),
         ({"max_tile_px": 0}, 'S2 needs max_tile_px of at least 1, or "image", got 0'),
         ({"views_per_call": 0}, 'S2 needs views_per_call of at least 1, or "all", got 0'),
         ({"resize_to": 2}, "S2 has 2 scales, so resize_to must be -2 to 1, got 2"),

@@ -45,7 +45,7 @@ def test_a_grid_for_each_tile_comes_in_encoder_order():
 def test_learned_queries_can_be_counted_but_not_laid_on_a_map():
     plan = InternVLTiling().plan(600, 800)
     assert plan.num_tokens([Queries(64)] * 13) == 13 * 64
-    with pytest.raises(GridError, match=r'merge="spatial_unpad" works on places, but 64 learned queries have none'):
+    with pytest.raises(GridError, match=r'on a map \(merge="spatial_unpad"\), but learned queries lie nowhere: set'):
         AnyResTiling().plan(600, 800).num_tokens([Queries(64)] * 5)
 
 

@@ -1,6 +1,6 @@
 """What fits an encoder where the caller says nothing: sizes of tiles, learned positions, and layers to read."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from inspect import signature
 from typing import get_type_hints
@@ -8,7 +8,7 @@ from typing import get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from opticnerve.connectors import METHODS, ConnectorSpec, method
-from opticnerve.encode.tiled_encoder import TiledEncoder
+from opticnerve.encode.tiled_encoder import TiledEncoder, largest_scale
 from opticnerve.encoders import Encoder, Layers
 from opticnerve.errors import SpecError, UnknownNameError
 from opticnerve.tiling import LLAVA_NEXT_PINPOINTS, TILINGS, Tiling, tiling
@@ -17,13 +17,18 @@ _PUBLISHED_PX = 336
 """Side of the tiles that LLaVA-NeXT's canvases are made of."""
 
 
-def fitting_tiling(name: str, encoder: Encoder, options: Mapping[str, object]) -> Tiling:
+def fitting_tiling(
+    name: str, encoder: Encoder, options: Mapping[str, object], *, scales: Sequence[float] = (1,)
+) -> Tiling:
     """Build a tiling whose tiles have the encoder's native size, unless the options say otherwise.
+
+    With several scales (S2) they have the size of the largest scale, from which the others are made.
 
     Args:
         name: a key of `TILINGS`.
         encoder: the encoder that will see the tiles.
         options: options of the tiling; they come before what fits.
+        scales: S2's multiples of the native size.
 
     Raises:
         UnknownNameError: no tiling has the name, or the tiling has no such option.
@@ -36,7 +41,7 @@ def fitting_tiling(name: str, encoder: Encoder, options: Mapping[str, object]) -
         if option not in known:
             raise UnknownNameError(f"option of {name}", option, known)
     given = _typed(name, options)
-    fitting = {key: value for key, value in _fitting(name, encoder).items() if key in known}
+    fitting = {key: value for key, value in _fitting(name, encoder, scales).items() if key in known}
     return tiling(name, **{**fitting, **given})
 
 
@@ -53,17 +58,18 @@ def _typed(name: str, options: Mapping[str, object]) -> dict[str, object]:
     return typed
 
 
-def _fitting(name: str, encoder: Encoder) -> dict[str, object]:
-    height, width = encoder.native_px
-    step = encoder.info.step_px
+def _fitting(name: str, encoder: Encoder, scales: Sequence[float]) -> dict[str, object]:
+    times = largest_scale(scales)
+    native = (*encoder.native_px, encoder.info.step_px, encoder.patch_px)
+    height, width, step, patch = (int(px * times) for px in native)
     if name == "plain":
         return {"height_px": height, "width_px": width, "multiple_px": step}
     if name == "qwen":
-        return {"factor_px": max(step, 2 * encoder.patch_px)}
+        return {"factor_px": max(step, 2 * patch)}
     if height != width:
         raise SpecError(
-            f'tiling "{name}" makes square tiles, but encoder "{encoder.name}" was trained on {height} x {width} px: '
-            f'use tiling "plain"'
+            f'tiling "{name}" makes square tiles, but encoder "{encoder.name}" was trained on {native[0]} x '
+            f'{native[1]} px: use tiling "plain"'
         )
     pinpoints = [[side // _PUBLISHED_PX * height for side in size] for size in LLAVA_NEXT_PINPOINTS]
     return {

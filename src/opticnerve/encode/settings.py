@@ -25,7 +25,7 @@ class ViewSettings:
     tiling_options: Mapping[str, object] = field(default_factory=dict[str, object])
     """Options of the tiling; what is left out fits the encoder, or has the tiling's default."""
     scales: tuple[float, ...] = (1,)
-    """S2: multiples of the tile's size at which it is seen."""
+    """S2: multiples of the encoder's size at which each tile is seen."""
     batch_size: int = 8
     """Most tiles that go through the encoder at once."""
 
@@ -48,5 +48,5 @@ class ViewSettings:
         if num_levels > 1 and self.scales != (1,):
             raise SpecError(f"the connector reads {num_levels} layers at one scale, got scales={self.scales}: use 1")
         encoder = load_encoder(self.encoder, layers=layers, prefix=self.prefix)
-        fitted = fitting_tiling(self.tiling, encoder, self.tiling_options)
+        fitted = fitting_tiling(self.tiling, encoder, self.tiling_options, scales=self.scales)
         return TiledEncoder(encoder, fitted, scales=self.scales, layers=layers, batch_size=self.batch_size)

@@ -44,7 +44,8 @@ class TiledEncoder:
     Args:
         encoder: in eval mode.
         tiling: its tiles must have sizes that the encoder takes.
-        scales: S2: each tile is also seen at these multiples of its size, and the features stand side by side.
+        scales: S2: each tile is seen at these multiples of a size that the encoder takes, and the features stand side
+            by side. Tiles come at the largest of them, and shrink for the others: every scale sees pixels of the image.
         layers: what the encoder was loaded with, as a record for the files.
         batch_size: most tiles that go through the encoder at once.
 
@@ -66,7 +67,7 @@ class TiledEncoder:
         self.scales = tuple(scales)
         self.layers: Layers = layers
         self.batch_size = batch_size
-        s2 = S2(scales=self.scales, views_per_call=batch_size)
+        s2 = S2(scales=self.scales, comes_at=largest_scale(self.scales), views_per_call=batch_size)
         self._eye = encoder if self.scales == (1,) else S2Encoder(encoder, spec=s2)
 
     @property
@@ -128,6 +129,11 @@ class TiledEncoder:
         (whole,) = scales.merge(torch.cat(list(batches)), images=[tiles], tile=grid)
         rows, cols = scales.out_tiles(tiles)
         return (rearrange(split(whole, rows=rows, cols=cols), "tiles dim h w -> tiles (h w) dim"),)
+
+
+def largest_scale(scales: Sequence[float]) -> float:
+    """Return the multiple of a tile at which its pixels are needed: the largest scale, and at least 1."""
+    return max(1, *scales)
 
 
 def _num_scales(plan: TilePlan) -> int:

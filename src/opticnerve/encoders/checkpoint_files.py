@@ -71,7 +71,7 @@ def read_weights(
     """
     inner = {rf"^(?:model\.)?{re.escape(plan.path)}\.(?:vision_model\.)?": ""} if plan.path else {}
     try:
-        with _quiet():
+        with _quiet(is_local=Path(name).is_dir()):
             model, report = plan.cls.from_pretrained(
                 _place(name),
                 config=copy.deepcopy(plan.config),
@@ -123,13 +123,18 @@ def _first_line(error: Exception) -> str:
 
 
 @contextmanager
-def _quiet() -> Generator[None]:
-    # The loader warns of every weight outside the vision tower; missing ones are checked above.
+def _quiet(*, is_local: bool) -> Generator[None]:
+    # The loader warns of every weight outside the vision tower; missing ones are checked above. Its progress bar is of
+    # use for downloads only.
     from transformers.utils import logging
 
-    before = logging.get_verbosity()
+    before, has_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
+    if is_local:
+        logging.disable_progress_bar()
     try:
         yield
     finally:
         logging.set_verbosity(before)
+        if has_bar:
+            logging.enable_progress_bar()

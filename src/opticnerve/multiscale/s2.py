@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from fractions import Fraction
 from typing import Any, Literal, cast
 
 from opticnerve.errors import ShapeError, SpecError
@@ -60,9 +61,12 @@ class S2:
     scales: tuple[int | float, ...] = (1, 2)
     """Sizes that the image is encoded at."""
     unit: Literal["image", "px"] = "image"
-    """What a scale counts: times the image as it comes (`scales`), or pixels of the shorter side (`img_sizes`)."""
+    """What a scale counts: times the image (`scales`), or pixels of the shorter side (`img_sizes`)."""
+    comes_at: int | float = 1
+    """The multiple of its size at which the image comes: at 2, scale 2 is the image as it comes and scale 1 shrinks it,
+    so that the larger scale sees new pixels. Scales in pixels need it not. The original has 1."""
     max_tile_px: int | Literal["image"] = "image"
-    """Longest side of a tile in pixels, or the image's own side, as it comes (`max_split_size`)."""
+    """Longest side of a tile in pixels, or the image's own side, at scale 1 (`max_split_size`)."""
     resize_to: int = 0
     """The scale whose grid the result has; negative counts from the last (`resize_output_to_idx`)."""
     views_per_call: int | Literal["all"] = "all"
@@ -79,6 +83,11 @@ class S2:
         ):
             if value != word and (isinstance(value, (str, bool)) or value < 1):
                 raise SpecError(f'S2 needs {name} of at least 1, or "{word}", got {value!r}')
+        if self.comes_at <= 0 or (self.unit == "px" and self.comes_at != 1):
+            raise SpecError(
+                f"S2 needs comes_at above 0, and 1 where scales are in pixels, got comes_at={self.comes_at} and "
+                f'unit="{self.unit}"'
+            )
         check_scale(self.resize_to, num_scales=len(self.scales), what="S2")
 
     def to_dict(self) -> dict[str, object]:
@@ -155,6 +164,7 @@ class S2:
         return sum(view.num_tiles * flops(*view.tile_px) for view in self.views(height_px, width_px))
 
     def _view(self, scale: int | float, height_px: int, width_px: int) -> View:
+        height_px, width_px = self._at_scale_1(height_px, width_px)
         if self.unit == "image":
             height, width = int(height_px * scale), int(width_px * scale)
         else:
@@ -168,6 +178,15 @@ class S2:
                 f"{_fitting(width, cols)} px. Choose another scale, or resize the image first."
             )
         return View(height_px=height, width_px=width, rows=rows, cols=cols)
+
+    def _at_scale_1(self, height_px: int, width_px: int) -> tuple[int, int]:
+        height, width = Fraction(height_px) / Fraction(self.comes_at), Fraction(width_px) / Fraction(self.comes_at)
+        if height.denominator != 1 or width.denominator != 1:
+            raise ShapeError(
+                f"S2 is given images at {self.comes_at:g} times their size, but {height_px} x {width_px} px is not "
+                f"{self.comes_at:g} times whole pixels: resize the image first"
+            )
+        return int(height), int(width)
 
     def _splits(self, side_px: int, image_px: int) -> int:
         return math.ceil(side_px / (image_px if self.max_tile_px == "image" else self.max_tile_px))

@@ -83,9 +83,10 @@ class S2Encoder(nn.Module):
 
     @property
     def native_px(self) -> tuple[int, int]:
-        """The size to give it: the encoder's own, or the largest scale where scales are in pixels."""
+        """The size to give it: the encoder's own times `comes_at`, or the largest scale where scales are in pixels."""
         if self.spec.unit == "image":
-            return self.encoder.native_px
+            height, width = self.encoder.native_px
+            return int(height * self.spec.comes_at), int(width * self.spec.comes_at)
         return int(max(self.spec.scales)), int(max(self.spec.scales))
 
     @property

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from opticnerve.errors import GridError
-from opticnerve.grid import Grid, Places
+from opticnerve.grid import Grid, Places, Queries
 from opticnerve.tiling.canvas import Box, Canvas
 from opticnerve.tiling.packing import Packing
 
@@ -122,11 +122,16 @@ class TilePlan:
             places: where the connector's tokens lie, one for each of `token_grids`.
 
         Raises:
-            GridError: the count differs, or tiles of one canvas have different places.
+            GridError: the count differs, tiles of one canvas have different places, or queries are to lie on a map.
         """
         needed = sum(canvas.num_tiles for canvas in self.token_canvases)
         if len(places) != needed:
             raise GridError(f"the plan has {needed} tiles with tokens, got {len(places)} places: give one for each")
+        if self.packing.merge != "flat" and needed > 1 and any(isinstance(place, Queries) for place in places):
+            raise GridError(
+                f'the tiling lays visual tokens on a map (merge="{self.packing.merge}"), but learned queries lie '
+                f'nowhere: set the tiling\'s merge="flat" and has_newline=False, or take a connector that keeps a grid'
+            )
         start = 0
         for canvas in self.token_canvases:
             if len(set(places[start : start + canvas.num_tiles])) != 1:
