@@ -108,7 +108,7 @@ class Run:
         self.state: dict[str, Any] = {"step": 0, "stage_two": 0, "images": 0, "seconds": 0.0}
         self.checkpoint = args.out / "checkpoint.pt"
         if self.checkpoint.exists():
-            self.state = torch.load(self.checkpoint)
+            self.state = torch.load(self.checkpoint, weights_only=True)
             self.model.load_state_dict(self.state.pop("model"))
             for opt, saved in zip(self.optimizers, self.state.pop("optimizers"), strict=True):
                 opt.load_state_dict(saved)

@@ -1,6 +1,7 @@
 """The bundled encoder by itself: shapes, costs, and the proof that its weights read."""
 
 import json
+import random
 import sys
 from collections.abc import Iterator
 from importlib.resources import files
@@ -153,6 +154,32 @@ def test_the_shipped_weights_read_words_they_never_saw(
     for thing in ("glyph", "word", "kind", "color"):
         assert reached[f"{view}/{thing}"] >= card["accuracy"]["training_fonts"][f"{view}/{thing}"]["share"] - 0.06
     assert reached[f"{view}/glyph"] > 0.8
+
+
+def test_training_scenes_and_held_out_scenes_share_no_word(evaluate: ModuleType) -> None:
+    from render import Recipe, draw_scene, is_held_out
+
+    for held_out in (False, True):
+        recipe = Recipe(word_lengths=(3, 4), held_out_words=held_out)
+        items = [
+            item
+            for seed in range(3)
+            for item in draw_scene(random.Random(seed), height_px=128, width_px=128, recipe=recipe)[1]
+        ]
+        words = [item.text for item in items if item.text]
+        assert len(words) > 10
+        assert {is_held_out(word) for word in words} == {held_out}
+
+
+def test_folding_the_batch_normalisation_changes_nothing(evaluate: ModuleType) -> None:
+    from export import add_batch_norm, fold_batch_norm
+
+    model = small_model()
+    add_batch_norm(model)
+    pixels = torch.randn(4, 3, 32, 48)
+    model(pixels)  # moves the running statistics
+    torch.testing.assert_close(fold_batch_norm(model)(pixels), model.eval()(pixels), rtol=1e-4, atol=1e-5)
+    assert fold_batch_norm(model).state_dict().keys() == small_model().state_dict().keys()
 
 
 def test_the_probe_maps_and_names_what_it_says() -> None:
