@@ -43,7 +43,7 @@ unchecked: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q -m "unchecked and not slow"
 
 test-slow: setup
-	$(BIN)/python -m pytest -q -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow
 
 # an hour on one core; then copy and score as scripts/bundled_encoder/README.md says
 bundled: setup
