@@ -72,6 +72,18 @@ def test_a_grid_that_does_not_fit_names_the_factors_that_do() -> None:
         require_multiple(Grid(7, 11), rows=2, cols=2, action="merge", remedy="Pad.")
     with pytest.raises(GridError, match=r"by 1 x 4: columns must be a multiple of 4\. Factors that fit: 2, 5"):
         require_multiple(Grid(3, 10), rows=1, cols=4, action="merge", remedy="")
+    with pytest.raises(GridError, match=r"by 4 x 1: rows must be a multiple of 4\. Factors that fit: 2, 3, 6"):
+        require_multiple(Grid(6, 8), rows=4, cols=1, action="merge", remedy="")
+    with pytest.raises(GridError, match=r"by 2 x 3: columns must be a multiple of 3\. Factors that fit: 2, 4, 8"):
+        require_multiple(Grid(6, 8), rows=2, cols=3, action="merge", remedy="")
+    both = r"rows must be a multiple of 4 and columns must be a multiple of 3\. Factors that fit the rows: 2, 3, 6\. "
+    with pytest.raises(GridError, match=both + r"Factors that fit the columns: 2, 4, 8\."):
+        require_multiple(Grid(6, 8), rows=4, cols=3, action="merge", remedy="")
+
+
+def test_queries_are_counted_like_patches() -> None:
+    with pytest.raises(GridError, match="a grid needs queries as a whole number of at least 1, got 0"):
+        Queries(0)
 
 
 def test_sizes_of_images_add_up() -> None:

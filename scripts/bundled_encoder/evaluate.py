@@ -138,7 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenes", type=int, default=200, help="scenes of each view and set of fonts")
     parser.add_argument("--seed", type=int, default=20261122)
-    parser.add_argument("--log", type=Path, default=Path("bundled_encoder_run/log.jsonl"), help="of the training run")
+    parser.add_argument("--log", type=Path, default=Path("build/bundled_encoder/log.jsonl"), help="of the training run")
     parser.add_argument("--out", type=Path, default=Path("card.json"))
     args = parser.parse_args()
     card = describe(seed=args.seed, scenes=args.scenes, log=args.log)

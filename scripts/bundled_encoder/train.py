@@ -1,4 +1,4 @@
-"""Train the bundled encoder from scratch on one CPU thread: `python scripts/bundled_encoder/train.py --minutes 55`.
+"""Train the bundled encoder from scratch on one CPU thread: `python scripts/bundled_encoder/train.py --minutes 58`.
 
 Stage one trains the stem alone to name the character centred in each small cell (without it nothing learns to read in
 this budget); stage two trains everything. The scene of step i depends on the seed alone. With `--steps` the learning
@@ -173,7 +173,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=24, help="images of 128 x 128 px a step, an even number")
     parser.add_argument("--lr", type=float, default=2e-3, help="peak learning rate of AdamW")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("bundled_encoder_run"), help="checkpoint, log and exports")
+    parser.add_argument("--out", type=Path, default=Path("build/bundled_encoder"), help="checkpoint, log and exports")
     parser.add_argument("--log-every", type=int, default=100, help="steps")
     parser.add_argument("--export-every", type=float, default=300.0, help="seconds")
     return parser.parse_args()

@@ -24,14 +24,14 @@ class UnknownNameError(OpticNerveError, KeyError):
     """A name that is not in a registry."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        names = sorted(known)
-        near = get_close_matches(name, names, n=3, cutoff=0.5)
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        super().__init__(f'unknown {kind} "{name}".{hint} Known: {", ".join(names)}.')
+        super().__init__(kind, name, tuple(sorted(known)))  # what pickle hands to a new one, in another process
 
     def __str__(self) -> str:
-        """Return the sentence itself; KeyError would show its repr."""
-        return str(self.args[0])
+        """Return the sentence; KeyError would show a repr."""
+        kind, name, names = self.args
+        near = get_close_matches(name, names, n=3, cutoff=0.5)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        return f'unknown {kind} "{name}".{hint} Known: {", ".join(names)}.'
 
 
 class ImageError(OpticNerveError):
@@ -44,3 +44,12 @@ class EncoderError(OpticNerveError):
 
 class CheckpointError(OpticNerveError):
     """Weights do not belong to the connector or encoder that they are read into."""
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of another library's message, for a message of ours; its kind where it has none.
+
+    Args:
+        error: what the other library raised.
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

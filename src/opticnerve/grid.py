@@ -10,6 +10,11 @@ Odd = Literal["error", "pad"]
 """What to do with a grid that a factor does not divide: refuse it, or pad its last rows and columns with zeros."""
 
 
+def _require_count(name: str, value: object, *, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise GridError(f"a grid needs {name} as a whole number of at least {least}, got {value!r}")
+
+
 @dataclass(frozen=True, slots=True)
 class Grid:
     """Patches of one image in raster order (row by row), or of several frames, one frame after another.
@@ -30,14 +35,10 @@ class Grid:
     prefix: int = 0
 
     def __post_init__(self) -> None:
-        for name, value, least in (
-            ("rows", self.rows, 1),
-            ("cols", self.cols, 1),
-            ("frames", self.frames, 1),
-            ("prefix", self.prefix, 0),
-        ):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise GridError(f"a grid needs {name} as a whole number of at least {least}, got {value!r}")
+        _require_count("rows", self.rows, least=1)
+        _require_count("cols", self.cols, least=1)
+        _require_count("frames", self.frames, least=1)
+        _require_count("prefix", self.prefix, least=0)
 
     @property
     def num_patches(self) -> int:
@@ -83,9 +84,15 @@ class Queries:
 
     Attributes:
         num: how many there are.
+
+    Raises:
+        GridError: the count is not a whole number of at least 1.
     """
 
     num: int
+
+    def __post_init__(self) -> None:
+        _require_count("queries", self.num, least=1)
 
     @property
     def size(self) -> int:
@@ -126,12 +133,20 @@ def require_multiple(grid: Grid, *, rows: int, cols: int, action: str, remedy: s
         return
     if rows == cols:
         need = f"by {rows}: both sides must be multiples of {rows}"
+        fitting = _fitting(grid.rows, grid.cols)
     else:
-        sides = [f"{name} must be a multiple of {n}" for name, n in (("rows", rows), ("columns", cols)) if n > 1]
-        need = f"by {rows} x {cols}: {' and '.join(sides)}"
-    fit = common_factors(grid.rows, grid.cols) if rows == cols else common_factors(grid.cols)
-    fitting = f"Factors that fit: {', '.join(map(str, fit))}." if fit else "No factor above 1 fits."
+        sides = [("rows", rows, grid.rows), ("columns", cols, grid.cols)]
+        bad = [(name, factor, side) for name, factor, side in sides if side % factor]
+        need = " and ".join(f"{name} must be a multiple of {factor}" for name, factor, _ in bad)
+        need = f"by {rows} x {cols}: {need}"
+        fitting = " ".join(_fitting(side, of=f" the {name}" if len(bad) > 1 else "") for name, _, side in bad)
     raise GridError(f"cannot {action} a {grid} grid {need}. {fitting} {remedy}")
+
+
+def _fitting(*sides: int, of: str = "") -> str:
+    """List the factors that fit, as a sentence."""
+    fit = ", ".join(map(str, common_factors(*sides)))
+    return f"Factors that fit{of}: {fit}." if fit else f"No factor above 1 fits{of}."
 
 
 def common_factors(*sides: int) -> list[int]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from opticnerve import Connector, methods
-from opticnerve.checkpoints import load_published, published_tensors
+from opticnerve.checkpoints import LAYOUTS, load_published, published_tensors
 from opticnerve.errors import CheckpointError, UnknownNameError
 
 
@@ -56,6 +56,25 @@ def test_another_width_is_named_with_both_shapes(connector: Connector) -> None:
         CheckpointError, match=r"mlp1\.3\.weight has shape \(6, 7\), but blocks\.4\.linear\.weight of this "
     ):
         load_published(connector, tensors, layout="internvl")
+
+
+SAME_BLOCKS = {"honeybee_c_abs", "internvl", "internvl_hf", "llava_mlp", "qwen2_vl", "qwen3_vl", "vila"}
+"""Layouts of a norm and two Linears, which differ only in the names."""
+
+
+@pytest.mark.parametrize("layout", sorted(LAYOUTS.keys() - SAME_BLOCKS))
+def test_the_layout_of_other_blocks_is_refused_in_words(connector: Connector, layout: str) -> None:
+    with pytest.raises(CheckpointError, match="the connector"):
+        published_tensors(connector, layout=layout)
+
+
+def test_a_tensor_of_another_shape_with_as_many_numbers_is_refused() -> None:
+    connector = methods.qformer(num_queries=4, hidden_dim=12, num_layers=1).build(vision_dim=4, llm_dim=6)
+    tensors = published_tensors(connector, layout="blip2_opt")
+    assert tensors["query_tokens"].shape == (1, 4, 12)
+    tensors["query_tokens"] = tensors["query_tokens"].mT.contiguous()
+    with pytest.raises(CheckpointError, match=r"query_tokens has shape \(1, 12, 4\)"):
+        load_published(connector, tensors, layout="blip2_opt")
 
 
 def test_an_unknown_layout_lists_the_nearest(connector: Connector) -> None:

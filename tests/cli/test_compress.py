@@ -3,15 +3,19 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
+from torch import Tensor
 
 from encode.tiny import TinyEncoder
 from opticnerve import METHODS
 from opticnerve.cli import run
 from opticnerve.encode import Job, StoreError, read_tokens
 from opticnerve.errors import EncoderError
+from opticnerve.explorer import draw_picture
+from opticnerve.grid import Grid
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -113,8 +117,38 @@ def test_pictures_are_drawn(opticnerve: Run, photos: Path, tmp_path: Path):
     code, out, _ = opticnerve("compress", photos, "--picture", "--out", tmp_path / "t", "--json", "--scales", "1,2")
     assert code == 0
     for entry in json.loads(out)["images"]:
+        assert entry["picture_file"] == str(tmp_path / "t" / f"{Path(entry['image']).name}.tokens.png")
         with Image.open(entry["picture_file"]) as picture:
             assert picture.width >= 900
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_the_picture_shows_tokens_over_their_patches_whatever_their_order(
+    opticnerve: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
+):
+    drawn: list[list[Grid]] = []
+    whole = draw_picture
+
+    def draw(image: Tensor, **parts: Any) -> Image.Image:
+        drawn.append(parts["places"])
+        return whole(image, **parts)
+
+    monkeypatch.setattr("opticnerve.cli.picture.draw_picture", draw)
+    code, _, _ = opticnerve(
+        *("compress", photos / "a.png", "--picture", "--out", tmp_path / "t", "--method.version", version),
+        *("--tiling", "plain", "--tiling.height-px", "32", "--tiling.width-px", "64"),
+    )
+    assert code == 0
+    assert drawn == [[Grid(2, 4)]]
+
+
+def test_pictures_of_an_earlier_run_are_not_taken_for_images(opticnerve: Run, photos: Path):
+    line = ("compress", photos, "--picture", "--out", photos, "--json")
+    opticnerve(*line)
+    _, out, _ = opticnerve(*line)
+    assert json.loads(out)["summary"] == {"done": 2, "kept": 2, "failed": 0}
+    _, out, _ = opticnerve("compress", photos / "a.png.tokens.png", "--out", photos, "--json")
+    assert json.loads(out)["summary"] == {"done": 1, "kept": 0, "failed": 0}
 
 
 def test_all_methods_are_compared(opticnerve: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -175,6 +209,9 @@ def test_a_connector_of_several_levels_reads_as_many_layers(opticnerve: Run, pho
         ),
         (["--encoder", "such"], 'there is no encoder "such"'),
         (["--scales", "0"], "S2 needs scales above 0"),
+        (["--scales", "nan"], "--scales needs numbers between commas"),
+        (["--scales", "1,inf"], "--scales needs numbers between commas"),
+        (["--scales", "1.3"], "are no whole pixels: choose a scale such as 1.5 or 2"),
         (["--seed", "x"], "--seed"),
         (["--spec", "none.yaml"], "--spec none.yaml: No such file"),
         (["--spec", "none.yaml", "--method", "pool"], "--spec and --method both name a connector"),
@@ -199,6 +236,12 @@ def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(
     assert message in err
     assert err.count("\n") == 1
     assert not list(tmp_path.glob("t/*"))
+
+
+def test_brackets_in_a_name_are_no_markup(opticnerve: Run, tmp_path: Path):
+    Image.new("RGB", (32, 32)).save(tmp_path / "[b]x.png")
+    _, out, _ = opticnerve("compress", tmp_path / "[b]x.png", "--out", tmp_path / "t")
+    assert "[b]x.png" in out
 
 
 def test_a_folder_without_images_is_a_mistake(opticnerve: Run, tmp_path: Path):
@@ -235,7 +278,7 @@ def test_ctrl_c_is_one_line_and_exit_code_130(
 
 
 def test_a_bug_keeps_its_traceback(opticnerve: Run, photos: Path, monkeypatch: pytest.MonkeyPatch):
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr("opticnerve.data.find_images", broken)

@@ -1,8 +1,11 @@
 """What every connector must do. Each check takes a connector and fails by an AssertionError."""
 
+from itertools import accumulate
+
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from opticnerve import Connector, Grid
@@ -43,6 +46,22 @@ def states_memory_for_input_and_output(connector: Connector, grid: Grid) -> None
     assert connector.spec.activation_bytes(grid, **dims) * 2 == connector.spec.activation_bytes(
         grid, value_bytes=4, **dims
     )
+
+
+@torch.no_grad()
+def states_its_peak_memory(connector: Connector, grid: Grid) -> None:
+    """Within a third of what is allocated at the widest moment; kernels' own buffers are small beside wide features."""
+    features = random_features(connector, grid)
+    connector(features, grid)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        connector(features, grid)
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    changes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
+    peak = (features.nbytes + max(accumulate(changes))) / len(features)
+    stated = connector.spec.activation_bytes(
+        grid, vision_dim=connector.vision_dim, llm_dim=connector.llm_dim, value_bytes=4
+    )
+    assert 0.75 * peak < stated < 1.34 * peak, f"states {stated / peak:.2f} of the peak"
 
 
 def teaches_every_parameter(connector: Connector, grid: Grid) -> None:

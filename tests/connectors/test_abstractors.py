@@ -10,7 +10,6 @@ from connectors import by_hand, contract
 from connectors.abstractors import GRID, build, c_abs, d_abs
 from opticnerve.checkpoints import load_published, published_tensors
 from opticnerve.connectors.blocks import FitWidth, GridPositions, RegStage
-from opticnerve.connectors.blocks.grid_positions import resized
 from opticnerve.errors import GridError, SpecError
 
 
@@ -98,11 +97,15 @@ def test_another_grid_than_the_learned_one_is_refused_unless_positions_are_resiz
     contract.gives_the_planned_tokens(resizing.build(vision_dim=8, llm_dim=6), on.Grid(5, 3))
 
 
+@torch.no_grad()
 def test_resized_positions_stay_in_their_rows_and_columns() -> None:
     rows, cols = torch.meshgrid(torch.arange(4.0), torch.arange(6.0), indexing="ij")
-    table = torch.stack((rows, cols), -1).reshape(1, 24, 2)
-    assert resized(table, rows=4, cols=6, grid=on.Grid(4, 6)) is table
-    larger = resized(table, rows=4, cols=6, grid=on.Grid(8, 6)).reshape(8, 6, 2)
+    block = GridPositions(rows=4, cols=6, other_grid="resize").build(2)
+    block.table.copy_(torch.stack((rows, cols), -1).flatten(0, 1))
+    assert torch.equal(block(torch.zeros(1, 24, 2), on.Grid(4, 6))[0], block.table)
+    frames = block(torch.zeros(1, 96, 2), on.Grid(8, 6, frames=2)).reshape(2, 8, 6, 2)
+    assert torch.equal(frames[0], frames[1])
+    larger = frames[0]
     assert (larger[1:, :, 0] > larger[:-1, :, 0]).all()
     torch.testing.assert_close(larger[:, :, 1], cols[:1].expand(8, 6))
 

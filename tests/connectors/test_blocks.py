@@ -7,9 +7,21 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from opticnerve import LLM, VISION, Grid, Width
-from opticnerve.connectors.blocks import PEG, Activation, AdaptivePool, Downsample, Linear, Merge, Norm, Pool, unmerge
+from opticnerve import LLM, VISION, Grid, Queries, Width
+from opticnerve.connectors.blocks import (
+    PEG,
+    Activation,
+    AdaptivePool,
+    BlockSpec,
+    Downsample,
+    Linear,
+    Merge,
+    Norm,
+    Pool,
+    unmerge,
+)
 from opticnerve.errors import GridError, SpecError
+from opticnerve.grid import Places
 
 small = st.integers(1, 4)
 
@@ -72,11 +84,27 @@ def test_transposed_merge_gives_the_same_tokens_column_by_column() -> None:
     assert torch.equal(turned.build(3)(x, grid), by_column)
 
 
-def test_a_square_merge_after_a_downsample_is_a_convolution() -> None:
-    grid, x = Grid(4, 6), features(Grid(4, 6))
-    block = Downsample(factor=2, dim=5).build(3)
-    by_hand = F.linear(Merge(order="channel_row_col").build(3)(x, grid), block.conv.weight.flatten(1), block.conv.bias)
-    torch.testing.assert_close(block(x, grid), by_hand)
+@pytest.mark.parametrize("factor", [2, 3])
+def test_a_downsample_is_a_square_merge_and_a_linear(factor: int) -> None:
+    grid = Grid(6, 12, frames=2)
+    x = features(grid)
+    spec = Downsample(factor=factor, dim=5)
+    block = spec.build(3)
+    merged = Merge(rows=factor, cols=factor, order="channel_row_col").build(3)(x, grid)
+    torch.testing.assert_close(block(x, grid), F.linear(merged, block.conv.weight.flatten(1), block.conv.bias))
+    assert spec.out_grid(grid) == Grid(6 // factor, 12 // factor, frames=2)
+
+
+@pytest.mark.parametrize("block", [Downsample(factor=3, dim=5, odd="drop"), Pool(factor=3, odd="drop")])
+def test_what_is_left_over_is_dropped_but_never_everything(block: BlockSpec) -> None:
+    grid = Grid(7, 4)
+    assert block.out_grid(grid) == Grid(2, 1)
+    whole = features(grid).unflatten(1, (7, 4))[:, :6, :3].flatten(1, 2)
+    module = block.build(3)
+    torch.testing.assert_close(module(features(grid), grid), module(whole, Grid(6, 3)))
+    for narrow in (Grid(9, 2), Grid(2, 9)):
+        with pytest.raises(GridError, match="by 3: both sides must be multiples of 3"):
+            block.out_grid(narrow)
 
 
 @pytest.mark.parametrize("mode", ["average", "max"])
@@ -175,6 +203,18 @@ def test_activations_are_what_they_are_called(name: str, function: torch.nn.Modu
     assert torch.equal(Activation(function=name).build(3)(x, Grid(2, 2)), function(x))
 
 
+@pytest.mark.parametrize("block", [PEG(), AdaptivePool(rows=2, cols=2, frames=1), Pool(), Merge(), Downsample()])
+@pytest.mark.parametrize("places", [Grid(4, 4, prefix=1), Queries(16)], ids=str)
+def test_a_block_that_works_on_places_refuses_the_others_before_it_runs(block: BlockSpec, places: Places) -> None:
+    with pytest.raises(GridError, match="works on places, but"):
+        block.out_grid(places)
+
+
+@pytest.mark.parametrize("norm", ["layer", "rms", "rms_one_plus"])
+def test_a_norm_with_wider_weights_gives_back_the_type_it_was_given(norm: str) -> None:
+    assert Norm(norm=norm).build(8)(torch.zeros(1, 4, 8, dtype=torch.bfloat16), Grid(2, 2)).dtype == torch.bfloat16
+
+
 def test_widths_are_resolved_relative_to_input_encoder_and_llm() -> None:
     widths = {"in_dim": 64, "vision_dim": 10, "llm_dim": 7}
     assert LLM.resolve(**widths) == 7
@@ -188,6 +228,7 @@ def test_widths_are_resolved_relative_to_input_encoder_and_llm() -> None:
     ("make", "message"),
     [
         (lambda: Merge(rows=0), "merge needs whole factors of at least 1, got 0 x 2"),
+        (lambda: Downsample(factor=0), "downsample needs a whole factor of at least 1, got 0"),
         (lambda: Pool(factor=0), "pool needs a whole factor of at least 1, got 0"),
         (lambda: AdaptivePool(rows=0, cols=1), "adaptive pool needs a grid of at least 1 x 1, got 0 x 0 x 1"),
     ],

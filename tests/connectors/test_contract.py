@@ -1,15 +1,31 @@
 """Every method of the registry keeps the contract, and the contract catches connectors that do not."""
 
+import copy
+import pickle
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from connectors import contract
+from connectors.contract import random_features
 from connectors.small import GRID, LLM_DIM, NAMES, OTHER_GRID, SMALL, VISION_DIM, small
 from opticnerve import METHODS, Connector, ConnectorSpec, Grid, OpticNerveError, methods
 from opticnerve.errors import ShapeError
+
+WIDE: dict[str, dict[str, Any]] = {
+    "ldpv2": {"out_grid": (12, 12)},
+    "perceiver": {"num_latents": 64, "head_dim": 64},
+    "qwen_vl_resampler": {"query_grid": (8, 8)},
+    "minicpm_resampler": {"num_queries": 64},
+    "qformer": {"num_queries": 32, "hidden_dim": 192, "feed_forward_dim": 768},
+    "c_abstractor": {"out_grid": (12, 12), "hidden_dim": 256, "depth": 3, "pos_grid": (24, 24)},
+    "d_abstractor": {"query_grid": (12, 12), "hidden_dim": 256, "ffn_dim": 256, "pos_grid": (24, 24)},
+    "token_packer": {"attn_dim": 128},
+}
+"""Options that make each small method wide enough to feel its memory."""
 
 every_method = pytest.mark.parametrize("name", NAMES)
 
@@ -38,6 +54,35 @@ def connector(name: str) -> Connector:
 )
 def test_a_method(connector: Connector, check: Callable[[Connector, Grid], None]) -> None:
     check(connector, GRID)
+
+
+@pytest.mark.filterwarnings("ignore:Profiler clears events:UserWarning")
+@every_method
+def test_a_method_states_its_peak_memory(name: str) -> None:
+    options = {**SMALL.get(name, {}), **WIDE.get(name, {})}
+    connector = METHODS[name](**options).build(vision_dim=256, llm_dim=384)
+    contract.states_its_peak_memory(connector, Grid(24, 24))
+
+
+@every_method
+def test_a_connector_survives_copies_pickle_and_a_build_without_memory(connector: Connector) -> None:
+    features = random_features(connector, GRID)
+    want = connector(features, GRID)
+    with torch.device("meta"):
+        bare = connector.spec.build(vision_dim=VISION_DIM, llm_dim=LLM_DIM)
+    assert bare(features.to("meta"), GRID).shape == want.shape
+    bare.load_state_dict(connector.state_dict(), assign=True)
+    for twin in (copy.deepcopy(connector), pickle.loads(pickle.dumps(connector)), bare):
+        assert twin.spec == connector.spec
+        assert torch.equal(twin(features, GRID), want)
+
+
+@every_method
+@pytest.mark.parametrize("num_images", [0, 1])
+def test_a_batch_of_one_or_none_has_its_tokens(connector: Connector, num_images: int) -> None:
+    features = random_features(connector, GRID)
+    got = connector(features[:num_images], GRID)
+    torch.testing.assert_close(got, connector(features, GRID)[:num_images], atol=1e-5, rtol=1e-5)
 
 
 @every_method
@@ -143,6 +188,7 @@ def _broken(change: Callable[[Tensor], Tensor]) -> Connector:
         (contract.keeps_images_apart, lambda tokens: 0 * tokens),
         (contract.keeps_tokens_in_place, lambda tokens: tokens.flip(1)),
         (contract.keeps_tokens_in_place, lambda tokens: tokens.unflatten(1, (4, 6)).transpose(1, 2).flatten(1, 2)),
+        (contract.states_its_peak_memory, lambda tokens: tokens.repeat(9, 1, 1)[: len(tokens)]),
         (contract.works_in_bfloat16, lambda tokens: tokens.float()),
         (contract.survives_its_state_dict, lambda tokens: tokens + torch.rand(1)),
     ],

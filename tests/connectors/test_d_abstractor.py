@@ -125,10 +125,10 @@ def test_pooled_features_are_the_content_only_under_tgt(target: str) -> None:
     connector = build(d_abs(pooled_v_target=target, has_position=False), llm_dim=8)
     decoder = connector.blocks[1]
     layer = decoder.layers[0]
-    for part in (layer.out_proj, layer.look.out_proj, layer.narrow):
+    for part in (layer.talk.out, layer.look.out_proj, layer.think.down):
         part.weight.zero_()
         part.bias.zero_()
-    for norm in (layer.attend_norm, layer.look_norm, layer.think_norm):
+    for norm in (layer.talk_norm, layer.look_norm, layer.think_norm):
         norm.weight.fill_(1.0)
         norm.bias.zero_()
     features = torch.randn(1, 15, 8)
@@ -158,7 +158,8 @@ def test_queries_of_a_video_are_counted_frame_by_frame() -> None:
 
 
 def test_heads_that_do_not_divide_the_width_are_refused() -> None:
-    with pytest.raises(SpecError, match="3 heads do not divide the decoder's 8 channels: choose a width"):
+    message = "a deformable decoder cannot divide 8 channels among 3 heads; numbers that fit: 1, 2, 4, 8"
+    with pytest.raises(SpecError, match=message):
         d_abs(num_heads=3).build(vision_dim=8, llm_dim=6)
 
 

@@ -94,7 +94,7 @@ def test_padding_of_an_instruction_changes_nothing() -> None:
 @torch.no_grad()
 def test_each_packed_image_gets_its_own_instruction() -> None:
     connector = built(methods.qformer(**READING))
-    words = text([3, 4], [5, 6], [7, 8])
+    words = text([3, 4, 2], [5], [7, 8])
     grids = [GRID, Grid(2, 2), GRID]
     packed = torch.randn(sum(grid.size for grid in grids), 8, generator=torch.Generator().manual_seed(0))
     tokens, _ = connector.packed(packed, grids, text=words)
@@ -170,6 +170,28 @@ def test_an_instruction_that_does_not_fit_is_refused_in_words() -> None:
 def test_options_that_cannot_be_built_are_refused(make: Any, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         make()
+
+
+@torch.no_grad()
+def test_a_reading_q_former_on_a_fixed_grid_takes_tensors_alone() -> None:
+    connector = built(methods.qformer(**READING))
+    words, fixed = text([3, 4], [5, 6]), connector.on_grid(GRID)
+    assert torch.equal(fixed(features(), words.ids, words.mask), connector(features(), GRID, text=words))
+    with pytest.raises(ShapeError, match="an instruction is ids and mask together: pass both, or none"):
+        fixed(features(), words.ids)
+
+
+@pytest.mark.unchecked
+@torch.no_grad()
+def test_a_reading_q_former_exports_with_a_free_batch_and_length() -> None:
+    connector = built(methods.qformer(**READING))
+    words, more = text([3, 4, 5], [5, 6]), text([3, 4], [5, 6], [7])
+    batch, length = torch.export.Dim("batch", min=2, max=64), torch.export.Dim("length", min=2, max=7)
+    shapes = ({0: batch}, {0: batch, 1: length}, {0: batch, 1: length})
+    inputs = (features(), words.ids, words.mask)
+    program = torch.export.export(connector.on_grid(GRID), inputs, dynamic_shapes=shapes)
+    got = program.module()(features(3), more.ids, more.mask)
+    torch.testing.assert_close(got, connector(features(3), GRID, text=more), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.unchecked

@@ -48,6 +48,14 @@ def test_the_readme_example_counts_and_runs() -> None:
             SpecError,
             "whole factors of at least 1, got 0 x 2",
         ),
+        (
+            '{"name": "x", "blocks": [{"kind": "linear", "dim": {"of": "llm", "tims": 4}}]}',
+            SpecError,
+            'block "linear", dim.Width.tims: Unexpected keyword argument, got 4',
+        ),
+        ('{"name": "x", "blocks": [3]}', SpecError, 'a block is a JSON object with a "kind", got 3'),
+        ('{"name": "x", "blocks": [], "num_levels": 2.5}', SpecError, "num_levels as a whole number, got 2.5"),
+        ('{"name": "x", "blocks": [], "num_levels": 0}', SpecError, "needs num_levels of at least 1, got 0"),
     ],
 )
 def test_a_broken_spec_is_refused_in_words(data: str, error: type[Exception], message: str) -> None:
@@ -91,6 +99,18 @@ def test_unknown_methods_and_options_list_the_nearest() -> None:
         (lambda: on.methods.ldpv2(out_grid=(12,)), "ldpv2, out_grid.1: Field required"),
         (lambda: on.methods.mlp(depth=0), "mlp needs at least 1 Linear, got depth=0"),
         (lambda: Merge(odd="pda"), "merge needs odd to be one of 'error', 'pad', got 'pda'"),
+        (lambda: Linear(dim=0), "linear needs dim of at least 1 channel, got 0"),
+        (lambda: LLM // 0, "a width needs whole numbers of at least 1, got times=1 and over=0"),
+        (lambda: LLM * 0, "a width needs whole numbers of at least 1, got times=0 and over=1"),
+        (
+            lambda: on.methods.pool(mode="adaptive", factor=4),
+            'mode="adaptive" goes by out_grid, not by factor=4: leave factor out',
+        ),
+        (
+            lambda: on.methods.pool(out_grid=(8, 8)),
+            'out_grid=(8, 8) and out_frames=0 are for mode="adaptive", but the mode is "average"',
+        ),
+        (lambda: on.methods.pool(out_frames=2), "out_frames=2 are for"),
         (lambda: Linear(dim=LLM).resolve(in_dim=1, vision_dim=1, llm_dim=0), "a width of 0 * 1 // 1 channels is empty"),
     ],
 )
@@ -117,6 +137,15 @@ def test_widths_below_one_are_refused() -> None:
         on.methods.linear().build(vision_dim=0, llm_dim=4)
 
 
+def test_images_of_one_size_are_packed_without_a_copy() -> None:
+    connector, x = on.methods.linear().build(vision_dim=2, llm_dim=2), torch.randn(12, 2)
+    seen: list[torch.Tensor] = []
+    connector.blocks[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    connector.packed(x, [Grid(2, 2)] * 3)
+    assert seen[0].shape == (3, 4, 2)
+    assert seen[0].data_ptr() == x.data_ptr()
+
+
 def test_packing_nothing_is_refused() -> None:
     connector = on.methods.linear().build(vision_dim=2, llm_dim=2)
     with pytest.raises(ShapeError, match="packed needs the grid of at least one image, got none"):
@@ -128,6 +157,16 @@ def test_text_for_a_connector_that_reads_none_is_refused() -> None:
     text = TextTokens(ids=torch.zeros(1, 1, dtype=torch.long), mask=torch.ones(1, 1, dtype=torch.bool))
     with pytest.raises(ShapeError, match='"linear" reads no text: leave text out'):
         connector(torch.zeros(1, 1, 2), Grid(1, 1), text=text)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_packed_images_without_an_instruction_each_are_refused(rows: int) -> None:
+    options = {"num_layers": 1, "hidden_dim": 12, "vocab_size": 5}
+    connector = on.methods.qformer(reads_text=True, **options).build(vision_dim=2, llm_dim=2)
+    text = TextTokens(ids=torch.zeros(rows, 1, dtype=torch.long), mask=torch.ones(rows, 1, dtype=torch.bool))
+    for grids in ([Grid(1, 1), Grid(1, 1)], [Grid(1, 1), Grid(1, 2)]):
+        with pytest.raises(ShapeError, match=f"text has {rows} rows for 2 images: pass one row for each image"):
+            connector.packed(torch.zeros(sum(grid.size for grid in grids), 2), grids, text=text)
 
 
 def test_a_fixed_grid_is_checked_when_it_is_fixed() -> None:

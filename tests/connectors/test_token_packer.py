@@ -148,7 +148,7 @@ def test_levels_of_unequal_widths_are_refused(vision_dim: int, query: str) -> No
 
 def test_heads_that_do_not_divide_the_width_are_refused() -> None:
     with pytest.raises(
-        SpecError, match="3 heads do not divide the attention's 8 channels: choose a width that is a multiple of 3"
+        SpecError, match="region attention cannot divide 8 channels among 3 heads; numbers that fit: 1, 2, 4, 8"
     ):
         on.methods.token_packer(attn_dim=8, num_heads=3).build(vision_dim=12, llm_dim=8)
 

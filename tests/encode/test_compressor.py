@@ -179,3 +179,10 @@ def test_learned_positions_fit_the_encoders_grid_unless_the_options_say_otherwis
 def test_layers_fit_the_connector():
     assert fitting_layers(1) == "last"
     assert fitting_layers(4) == (-4, -3, -2, -1)
+
+
+@pytest.mark.parametrize("scales", [(), (0,), (1, -2)])
+def test_scales_that_cannot_be_are_refused(scales: tuple[float, ...]):
+    encoder = TinyEncoder()
+    with pytest.raises(SpecError, match="S2 needs scales above 0"):
+        TiledEncoder(encoder, fitting_tiling("plain", encoder, {}), scales=scales)

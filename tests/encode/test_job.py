@@ -109,6 +109,13 @@ def test_images_of_one_name_from_two_folders_do_not_overwrite_each_other(tmp_pat
     assert [result.tokens_path for result in again] == [second.tokens_path, first.tokens_path]
 
 
+def test_a_copy_in_another_folder_is_not_done_twice(tmp_path: Path, out: Path):
+    first = done(next(Job(compressor(), out).run([paint(tmp_path / "a" / "cat.png")])))
+    copy = done(next(Job(compressor(), out).run([paint(tmp_path / "b" / "cat.png")])))
+    assert copy.is_kept
+    assert copy.tokens_path == first.tokens_path
+
+
 def test_a_bad_image_is_passed_over_and_the_others_are_finished(tmp_path: Path, out: Path):
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no")
@@ -191,12 +198,23 @@ def test_a_damaged_token_file_is_done_again(tmp_path: Path, out: Path):
     read_tokens(path)
 
 
+@pytest.mark.parametrize("source", [None, "{", "{}"])
+def test_a_token_file_that_no_job_has_written_is_done_again(tmp_path: Path, out: Path, source: str | None):
+    cat = paint(tmp_path / "cat.png")
+    path = done(next(Job(compressor(), out).run([cat]))).tokens_path
+    metadata = dict(read_metadata(path))
+    del metadata["source"]
+    save_file({"tokens": torch.zeros(1, 20)}, path, {**metadata, **({} if source is None else {"source": source})})
+    assert not done(next(Job(compressor(), out).run([cat]))).is_kept
+    assert len(read_tokens(path).tokens) > 1
+
+
 def test_a_picture_stands_beside_its_tokens_and_is_made_where_it_is_missing(tmp_path: Path, out: Path):
     cat = paint(tmp_path / "cat.png")
     list(Job(compressor(), out).run([cat]))
     result = done(next(Job(compressor(), out, draw=lambda name, *_: name.encode()).run([cat])))
     assert not result.is_kept
-    assert result.picture_path == out / "cat.png.png"
+    assert result.picture_path == out / "cat.png.tokens.png"
     assert result.picture_path.read_bytes() == b"cat.png"
     list(Job(compressor(seed=1), out).run([cat]))
     assert not result.picture_path.exists()

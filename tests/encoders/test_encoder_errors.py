@@ -72,6 +72,16 @@ def test_a_missing_folder_is_named(name: str) -> None:
         load_encoder(name)
 
 
+def test_a_folder_below_the_home_folder_is_read_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tiny.save(tiny.TOWERS["clip"](), tmp_path / "clip")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    capfd.readouterr()
+    assert load_encoder("~/clip").dim == sketch_encoder(tmp_path / "clip").dim
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_folder_without_a_config_says_so(tmp_path: Path) -> None:
     with pytest.raises(EncoderError, match="holds no transformers checkpoint that can be read: "):
         load_encoder(tmp_path)

@@ -1,6 +1,7 @@
 """S2: what is known before it runs, oblong images, and what it refuses."""
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -214,6 +215,9 @@ def test_an_encoder_that_loses_images_is_found_out() -> None:
     [
         ({"scales": ()}, r"S2 needs scales above 0 .* got scales=\(\)"),
         ({"scales": (1, 0)}, "S2 needs scales above 0"),
+        ({"scales": (1, math.nan)}, "S2 needs scales above 0"),
+        ({"scales": (math.inf,)}, "S2 needs scales above 0"),
+        ({"comes_at": math.inf}, "S2 needs comes_at above 0"),
         pytest.param(
             {"unit": "cm"},
             'S2 needs scales above 0 in unit "image" or "px", got .* unit="cm"',

@@ -34,10 +34,35 @@ def _least(tiling, height, width):
 
 @settings(max_examples=100, deadline=None)
 @given(sizes=sizes, budget=st.integers(6, 60), more=st.integers(0, 20))
-def test_a_larger_budget_never_gives_an_image_less(sizes, budget, more):
+def test_a_larger_budget_never_gives_less_in_total(sizes, budget, more):
     small = fit_tiles(sizes, InternVLTiling(), max_tiles=budget)
     large = fit_tiles(sizes, InternVLTiling(), max_tiles=budget + more)
-    assert all(one.num_tiles <= other.num_tiles for one, other in zip(small, large, strict=True))
+    assert sum(plan.num_tiles for plan in small) <= sum(plan.num_tiles for plan in large) <= budget + more
+
+
+@settings(max_examples=100, deadline=None)
+@given(tiling=shrinking, sizes=sizes, spare=st.integers(0, 60))
+def test_nothing_is_left_that_an_image_could_be_raised_by(tiling, sizes, spare):
+    budget = sum(_least(tiling, height, width) for height, width in sizes) + spare
+    plans = fit_tiles(sizes, tiling, max_tiles=budget)
+    left = budget - sum(plan.num_tiles for plan in plans)
+    for plan, (height, width) in zip(plans, sizes, strict=True):
+        larger = tiling.plan(height, width)
+        while larger is not None and larger.num_tiles > plan.num_tiles:
+            assert larger.num_tiles - plan.num_tiles > left
+            larger = tiling.smaller(larger)
+
+
+def test_what_the_last_step_frees_goes_back():
+    # Going down: 13 + 13 + 7, ..., 5 + 5 + 3, and last 5 + 1 + 3, which frees more than 11 and 12 need: 5 was 7 before.
+    for budget in (11, 12):
+        plans = fit_tiles([(600, 800), (600, 800), (3508, 2480)], InternVLTiling(), max_tiles=budget)
+        assert [plan.num_tiles for plan in plans] == [7, 1, 3]
+
+
+def test_what_goes_back_goes_to_the_image_with_the_fewest_tiles_first():
+    plans = fit_tiles([(300, 1800), (448, 896), (600, 800), (2000, 500)], InternVLTiling(), max_tiles=15)
+    assert [plan.num_tiles for plan in plans] == [6, 3, 1, 5]  # one tile is left over: 4 + 1, and not 6 + 1
 
 
 def test_the_largest_image_gives_first():

@@ -35,6 +35,7 @@ def published_tensors(connector: Connector, *, layout: str) -> dict[str, Tensor]
 
     Raises:
         UnknownNameError: no such layout.
+        CheckpointError: the layout is not that of a connector of these blocks.
     """
     return to_published(_entries(connector, layout), connector.state_dict())
 

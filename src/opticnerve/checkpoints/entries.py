@@ -1,5 +1,6 @@
 """Published tensors and ours: which is which, and how to turn one into the other, both ways."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -67,9 +68,8 @@ def from_published(
         CheckpointError: a tensor is missing, left over, or of another shape.
     """
     idle = {entry.theirs for entry in entries if not entry.ours}
-    entries = [entry for entry in entries if entry.ours]
+    entries = _used(entries, like)
     _compare("published tensors", have=tensors.keys() - idle, need=[entry.theirs for entry in entries])
-    _compare("tensors of the layout", have=[name for entry in entries for name in entry.ours], need=like)
     state: dict[str, Tensor] = {}
     for entry in entries:
         tensor = tensors[entry.theirs]
@@ -78,7 +78,7 @@ def from_published(
         is_stacked = len(entry.ours) > 1 and sum(rows) == tensor.shape[0]
         parts = cast("tuple[Tensor, ...]", tensor.split(rows)) if is_stacked else (tensor,) * len(rows)
         for name, part in zip(entry.ours, parts, strict=True):
-            if part.numel() != like[name].numel() or (not entry.shape and part.shape != like[name].shape):
+            if part.shape != _published_shape(entry, like[name]):
                 raise CheckpointError(
                     f"{entry.theirs} has shape {tuple(tensors[entry.theirs].shape)}, but {name} of this connector is "
                     f"{tuple(like[name].shape)}: build the connector with the widths and options of the checkpoint"
@@ -87,19 +87,38 @@ def from_published(
     return state
 
 
-def to_published(entries: Iterable[Entry], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def to_published(entries: Sequence[Entry], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Turn our state dict into published tensors: the exact inverse of `from_published`, without ignored tensors.
 
     Args:
         entries: the layout.
         state: our state dict.
+
+    Raises:
+        CheckpointError: the layout has no name for a tensor of ours, or names one that is not there.
     """
+    entries = _used(entries, state)
     tensors: dict[str, Tensor] = {}
-    for entry in (entry for entry in entries if entry.ours):
+    for entry in entries:
         tensor = state[entry.ours[0]] if len(entry.ours) == 1 else torch.cat([state[name] for name in entry.ours])
         tensor = tensor.T if entry.is_transposed else tensor
         tensors[entry.theirs] = tensor.reshape(entry.shape or tensor.shape).contiguous()
     return tensors
+
+
+def _used(entries: Sequence[Entry], ours: Mapping[str, Tensor]) -> list[Entry]:
+    """Take the entries that hold tensors of ours, and refuse a layout that is not one to one with them."""
+    used = [entry for entry in entries if entry.ours]
+    _compare("tensors of the layout", have=[name for entry in used for name in entry.ours], need=ours)
+    twice = sorted(name for name, times in Counter(entry.theirs for entry in used).items() if times > 1)
+    if twice:
+        raise CheckpointError(f"the layout has one name for several tensors of the connector: {', '.join(twice)}")
+    return used
+
+
+def _published_shape(entry: Entry, ours: Tensor) -> torch.Size:
+    """Say how a published tensor, or its part that one of ours is, must be shaped after any transposition."""
+    return ours.reshape(entry.shape).shape if entry.shape else ours.shape
 
 
 def _compare(what: str, *, have: Iterable[str], need: Iterable[str]) -> None:

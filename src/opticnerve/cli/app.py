@@ -11,16 +11,12 @@ from cyclopts import App, CycloptsError, Parameter
 
 import opticnerve
 from opticnerve.cli.compress import compress
+from opticnerve.cli.exit_codes import INTERRUPTED, MISTAKE
 from opticnerve.cli.methods import methods
 from opticnerve.cli.options import fold_options
 from opticnerve.cli.show import show
 from opticnerve.cli.terminal import complain
 from opticnerve.errors import OpticNerveError
-
-MISTAKE = 2
-"""Exit code where the user has to change something."""
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
 
 
 def make_app() -> App:

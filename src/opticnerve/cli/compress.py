@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from opticnerve.cli.exit_codes import INTERRUPTED
 from opticnerve.cli.flags import ConnectorFlags, OutputFlags, ViewFlags
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 
 _FLAT = Parameter(name="*")
 _CONNECTOR, _VIEW, _OUTPUT = ConnectorFlags(), ViewFlags(), OutputFlags()
-INTERRUPTED = 130
 
 
 def compress(
@@ -36,9 +36,10 @@ def compress(
     """
     from opticnerve.cli.compare import compare_all
     from opticnerve.data import find_images
+    from opticnerve.encode import is_picture
 
     _check(connector, output)
-    paths = find_images(images)
+    paths = find_images(images, is_left_out=is_picture)
     if connector.all_methods:
         return compare_all(paths, connector, view, output)
     return _compress(paths, connector, view, output)

@@ -1,6 +1,7 @@
 """Options of a method or a tiling on the command line, and other texts that stand for values."""
 
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
@@ -87,6 +88,8 @@ def read_numbers(text: str, *, flag: str) -> tuple[float, ...]:
     """
     try:
         values = [float(part) for part in text.split(",")]
+        if not all(map(math.isfinite, values)):
+            raise ValueError("not finite")
     except ValueError as error:
         raise SpecError(f'{flag} needs numbers between commas, such as 1,2; got "{text}"') from error
     return tuple(int(value) if value.is_integer() else value for value in values)

@@ -1,11 +1,15 @@
 """`--picture`: what a method does to an image, drawn as it goes."""
 
+from dataclasses import replace
 from io import BytesIO
 
 from torch import Tensor
 
+from opticnerve.connectors import ConnectorSpec
+from opticnerve.connectors.blocks import Merge
 from opticnerve.encode import Compressed, Compressor, Draw
 from opticnerve.explorer import Caption, draw_picture
+from opticnerve.grid import Grid, Places
 
 
 def drawing(compressor: Compressor) -> Draw:
@@ -27,11 +31,16 @@ def drawing(compressor: Compressor) -> Draw:
             num_tokens=compressed.counts.num_tokens,
             details=details,
         )
-        picture = draw_picture(
-            image, plan=compressed.plan, grids=compressed.grids, places=compressed.places, caption=caption
-        )
+        places = [_upright(compressor.spec, place) for place in compressed.places]
+        picture = draw_picture(image, plan=compressed.plan, grids=compressed.grids, places=places, caption=caption)
         buffer = BytesIO()
         picture.save(buffer, "PNG")
         return buffer.getvalue()
 
     return draw
+
+
+def _upright(spec: ConnectorSpec, place: Places) -> Places:
+    """Turn a grid of tokens that come out column by column (InternVL v1) back to how they lie on the image."""
+    num_turns = sum(isinstance(block, Merge) and block.is_transposed for block in spec.blocks)
+    return replace(place, rows=place.cols, cols=place.rows) if isinstance(place, Grid) and num_turns % 2 else place

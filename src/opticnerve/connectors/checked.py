@@ -68,8 +68,8 @@ def refuse_unknown(kind: str, given: Mapping[str, object], known: Mapping[str, o
 
 
 def spec_error(what: str, error: ValidationError) -> SpecError:
-    """Put the first thing that is wrong into one line."""
-    first = error.errors()[0]
+    """Put one thing that is wrong into one line: the first of those that lie deepest."""
+    first = max(error.errors(), key=lambda found: len(found["loc"]))
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, SpecError):
         return cause

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -47,7 +47,8 @@ class Connector(nn.Module):
             ShapeError: the features are not on that grid, or not `vision_dim` wide.
             GridError: a block cannot take the grid.
         """
-        self._check(features, positions=grid.size, where=f"the grid {grid}", axes="(batch, positions, vision_dim)")
+        if features.ndim != 3 or features.shape[1:] != (grid.size, self.vision_dim):
+            raise self._misfit(features, grid.size, where=f"the grid {grid}", axes="(batch, positions, vision_dim)")
         places: Places = grid
         reads_text = False
         for spec, module in zip(self.spec.blocks, self.blocks, strict=True):
@@ -83,17 +84,27 @@ class Connector(nn.Module):
         """
         if not grids:
             raise ShapeError("packed needs the grid of at least one image, got none")
-        where = f"{len(grids)} grids of together {total_size(grids)} positions"
-        self._check(features[None], positions=total_size(grids), where=where, axes="(total positions, vision_dim)")
+        total = total_size(grids)
+        if features.shape != (total, self.vision_dim):
+            where = f"{len(grids)} grids of together {total} positions"
+            raise self._misfit(features, total, where=where, axes="(total positions, vision_dim)")
+        if text is not None and len(text.ids) != len(grids):
+            raise ShapeError(f"text has {len(text.ids)} rows for {len(grids)} images: pass one row for each image")
+        members: dict[Grid, list[int]] = {}
+        for index, grid in enumerate(grids):
+            members.setdefault(grid, []).append(index)
+        if len(members) == 1:  # images of one size lie as a batch already
+            out = self(features.unflatten(0, (len(grids), -1)), grids[0], text=text)
+            return out.flatten(0, 1), (self.spec.out_grid(grids[0]),) * len(grids)
         pieces = cast("tuple[Tensor, ...]", features.split([grid.size for grid in grids]))
         tokens: list[Tensor] = [features] * len(grids)
-        for grid in dict.fromkeys(grids):
-            members = [index for index, other in enumerate(grids) if other == grid]
-            batch = torch.stack([pieces[index] for index in members])
-            batch_text = text.rows(members) if text is not None else None
-            for index, out in zip(members, self(batch, grid, text=batch_text), strict=True):
+        for grid, indices in members.items():
+            batch = torch.stack([pieces[index] for index in indices])
+            batch_text = text.rows(indices) if text is not None else None
+            for index, out in zip(indices, self(batch, grid, text=batch_text), strict=True):
                 tokens[index] = out
-        return torch.cat(tokens), tuple(self.spec.out_grid(grid) for grid in grids)
+        places = {grid: self.spec.out_grid(grid) for grid in members}
+        return torch.cat(tokens), tuple(places[grid] for grid in grids)
 
     def on_grid(self, grid: Grid) -> "GridConnector":
         """Return the connector with its grid fixed: a module of tensors alone, for torch.export and ONNX."""
@@ -103,13 +114,11 @@ class Connector(nn.Module):
         """Count the visual tokens of one image whose features lie on `grid`."""
         return self.spec.num_tokens(grid)
 
-    def _check(self, features: Tensor, *, positions: int, where: str, axes: str) -> None:
-        if features.ndim != 3 or features.shape[1] != positions or features.shape[2] != self.vision_dim:
-            shape = tuple(features.shape) if axes.startswith("(batch") else tuple(features.shape[1:])
-            raise ShapeError(
-                f"features of shape {shape} do not lie on {where} with {self.vision_dim} channels: "
-                f"pass {axes} = (..., {positions}, {self.vision_dim}) in raster order"
-            )
+    def _misfit(self, features: Tensor, positions: int, *, where: str, axes: str) -> ShapeError:
+        return ShapeError(
+            f"features of shape {tuple(features.shape)} do not lie on {where} with {self.vision_dim} channels: "
+            f"pass {axes} = (..., {positions}, {self.vision_dim}) in raster order"
+        )
 
 
 class GridConnector(nn.Module):
@@ -122,6 +131,24 @@ class GridConnector(nn.Module):
         self.grid = grid
 
     @override
-    def forward(self, features: Float[Tensor, "batch positions vision_dim"]) -> Float[Tensor, "batch tokens llm_dim"]:
-        """Turn the features of images of the fixed grid into visual tokens."""
-        return self.connector(features, self.grid)
+    def forward(
+        self,
+        features: Float[Tensor, "batch positions vision_dim"],
+        ids: Int[Tensor, "batch length"] | None = None,
+        mask: Bool[Tensor, "batch length"] | None = None,
+    ) -> Float[Tensor, "batch tokens llm_dim"]:
+        """Turn the features of images of the fixed grid into visual tokens.
+
+        Args:
+            features: in raster order.
+            ids: of `TextTokens`, for connectors that read an instruction.
+            mask: of `TextTokens`, together with `ids`.
+
+        Raises:
+            ShapeError: only one of `ids` and `mask` is there.
+        """
+        if ids is None and mask is None:
+            return self.connector(features, self.grid)
+        if ids is None or mask is None:
+            raise ShapeError("an instruction is ids and mask together: pass both, or none")
+        return self.connector(features, self.grid, text=TextTokens(ids=ids, mask=mask))

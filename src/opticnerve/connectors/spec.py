@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, cast
 
 from opticnerve.connectors.blocks import BLOCKS, BlockSpec
@@ -30,6 +30,10 @@ class ConnectorSpec:
     num_levels: int = 1
     """Encoder layers that the features must hold, side by side on the channels."""
 
+    def __post_init__(self) -> None:
+        if self.num_levels < 1:
+            raise SpecError(f"a connector needs num_levels of at least 1, got {self.num_levels}")
+
     def out_grid(self, grid: Grid) -> Places:
         """Say where the visual tokens of one image lie: on a grid, or nowhere (learned queries).
 
@@ -52,7 +56,7 @@ class ConnectorSpec:
     def resolve(self, *, vision_dim: int, llm_dim: int) -> "ConnectorSpec":
         """Return the same connector with every relative width replaced by a number of channels."""
         blocks = tuple(block for block, _ in self.walk(vision_dim=vision_dim, llm_dim=llm_dim))
-        return ConnectorSpec(name=self.name, blocks=blocks, num_levels=self.num_levels)
+        return replace(self, blocks=blocks)
 
     def walk(self, *, vision_dim: int, llm_dim: int) -> Iterator[tuple[BlockSpec, int]]:
         """Go through the resolved blocks, each with the width that enters it."""
@@ -86,6 +90,8 @@ class ConnectorSpec:
     def activation_bytes(self, grid: Grid, *, vision_dim: int, llm_dim: int, value_bytes: int = 2) -> int:
         """Estimate the peak memory of one image's forward pass without gradients, weights not counted.
 
+        The features themselves are counted to the end, since the caller holds them.
+
         Args:
             grid: where the features lie.
             vision_dim: width of the features.
@@ -93,8 +99,9 @@ class ConnectorSpec:
             value_bytes: bytes of one number; 2 for bfloat16.
         """
         peak, places = 0, cast("Places", grid)
-        for block, dim in self.walk(vision_dim=vision_dim, llm_dim=llm_dim):
-            peak = max(peak, block.activation_values(places, dim))
+        for index, (block, dim) in enumerate(self.walk(vision_dim=vision_dim, llm_dim=llm_dim)):
+            held = grid.size * vision_dim if index else 0
+            peak = max(peak, held + block.activation_values(places, dim))
             places = block.out_grid(places)
         return peak * value_bytes
 
@@ -137,8 +144,11 @@ class ConnectorSpec:
             raise SpecError(f'a connector needs a "name" and a list of "blocks", got the keys {sorted(data)}{extra}')
         if data.get("format", FORMAT) != FORMAT:
             raise SpecError(f"the connector is written in format {data['format']}; this version reads format {FORMAT}")
+        levels = data.get("num_levels", 1)
+        if isinstance(levels, bool) or not isinstance(levels, int):
+            raise SpecError(f"a connector needs num_levels as a whole number, got {levels!r}")
         blocks = tuple(_block(entry) for entry in data["blocks"])
-        return ConnectorSpec(name=data["name"], blocks=blocks, num_levels=int(data.get("num_levels", 1)))
+        return ConnectorSpec(name=data["name"], blocks=blocks, num_levels=levels)
 
     @staticmethod
     def from_json(text: str) -> "ConnectorSpec":
@@ -156,8 +166,10 @@ class ConnectorSpec:
         return ConnectorSpec.from_dict(cast("dict[str, Any]", data))
 
 
-def _block(entry: dict[str, Any]) -> BlockSpec:
-    options = dict(entry)
+def _block(entry: object) -> BlockSpec:
+    if not isinstance(entry, dict):
+        raise SpecError(f'a block is a JSON object with a "kind", got {entry!r}')
+    options = dict(cast("dict[str, Any]", entry))
     kind = str(options.pop("kind", "?"))
     if kind not in BLOCKS:
         raise UnknownNameError("block", kind, BLOCKS)

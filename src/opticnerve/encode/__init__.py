@@ -9,7 +9,7 @@ compressed.tokens                           # (tokens, llm_dim)
 from opticnerve.encode.compare import MethodRow, compare
 from opticnerve.encode.compressor import Compressed, Compressor, Counts
 from opticnerve.encode.fit import fitting_layers, fitting_method, fitting_tiling
-from opticnerve.encode.job import Done, Draw, Failed, Job, settings_metadata
+from opticnerve.encode.job import Done, Draw, Failed, Job, is_picture, settings_metadata
 from opticnerve.encode.settings import ViewSettings
 from opticnerve.encode.store import StoredTokens, StoreError, make_folder, read_metadata, read_tokens, write_tokens
 from opticnerve.encode.tiled_encoder import Features, TiledEncoder
@@ -32,6 +32,7 @@ __all__ = [
     "fitting_layers",
     "fitting_method",
     "fitting_tiling",
+    "is_picture",
     "make_folder",
     "read_metadata",
     "read_tokens",

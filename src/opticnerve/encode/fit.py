@@ -61,6 +61,11 @@ def _typed(name: str, options: Mapping[str, object]) -> dict[str, object]:
 def _fitting(name: str, encoder: Encoder, scales: Sequence[float]) -> dict[str, object]:
     times = largest_scale(scales)
     native = (*encoder.native_px, encoder.info.step_px, encoder.patch_px)
+    if any(px * times != int(px * times) for px in encoder.native_px):
+        raise SpecError(
+            f'at scale {times:g} the {native[0]} x {native[1]} px of encoder "{encoder.name}" are no whole pixels: '
+            f"choose a scale such as 1.5 or 2"
+        )
     height, width, step, patch = (int(px * times) for px in native)
     if name == "plain":
         return {"height_px": height, "width_px": width, "multiple_px": step}

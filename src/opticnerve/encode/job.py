@@ -17,8 +17,14 @@ from opticnerve.encode.compressor import Compressed, Compressor, Counts
 from opticnerve.encode.store import StoreError, make_folder, read_metadata, write_tokens, write_whole
 from opticnerve.errors import ImageError, OpticNerveError
 
+PICTURE_SUFFIX = ".tokens.png"
+"""What the name of an image's picture ends with, in place of its token file's ".safetensors"."""
+
 Draw = Callable[[str, UInt8[Tensor, "3 height width"], Compressed], bytes]
 """Makes the bytes of a PNG from an image's name, its pixels and what became of it."""
+
+
+_SOURCE_KEYS = {"name", "folder", "sha256", "height_px", "width_px"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,7 +117,8 @@ class Job:
         sha256 = _sha256(path)
         source = {"name": path.name, "folder": _digest(str(path.resolve().parent).encode()), "sha256": sha256}
         tokens_path = self._tokens_path(path, source, taken)
-        picture_path = tokens_path.with_suffix(".png") if self.draw else None
+        drawn_path = tokens_path.with_suffix(PICTURE_SUFFIX)
+        picture_path = drawn_path if self.draw else None
         settings = settings_metadata(self.compressor)
         kept = self._kept(tokens_path, settings, sha256)
         if kept and (picture_path is None or picture_path.exists()):
@@ -122,7 +129,7 @@ class Job:
         decode_ms = 1000 * (perf_counter() - start)
         compressed = self.compressor.compress(image)
         # An old picture must not stand beside new tokens, whatever happens in between.
-        tokens_path.with_suffix(".png").unlink(missing_ok=True)
+        drawn_path.unlink(missing_ok=True)
         size = {"height_px": image.shape[1], "width_px": image.shape[2]}
         write_tokens(tokens_path, compressed, {**settings, "source": json.dumps({**source, **size})})
         if self.draw and picture_path:
@@ -139,11 +146,10 @@ class Job:
         """Return the source of a finished file with the same settings and source, or None."""
         if self.is_overwriting or not tokens_path.exists():
             return None
-        try:
-            metadata = read_metadata(tokens_path)
-        except StoreError:
+        stored = _stored(tokens_path)
+        if stored is None:
             return None
-        source: dict[str, Any] = json.loads(metadata["source"])
+        metadata, source = stored
         is_same = source["sha256"] == sha256 and all(metadata.get(key) == value for key, value in settings.items())
         return source if is_same else None
 
@@ -155,6 +161,16 @@ class Job:
         chosen = self.folder / f"{path.name}.{source['folder'][:8]}.safetensors" if is_other else plain
         taken[chosen] = whole
         return chosen
+
+
+def is_picture(path: Path) -> bool:
+    """Tell whether a file is a picture that a job has drawn, which stands beside its token file.
+
+    Args:
+        path: a file.
+    """
+    name = path.name.removesuffix(PICTURE_SUFFIX)
+    return name != path.name and path.with_name(f"{name}.safetensors").exists()
 
 
 def settings_metadata(compressor: Compressor) -> dict[str, str]:
@@ -181,11 +197,21 @@ def settings_metadata(compressor: Compressor) -> dict[str, str]:
 
 def _is_of_other(path: Path, source: Mapping[str, str]) -> bool:
     """Tell whether a token file belongs to another image: of another folder and with other content."""
-    try:
-        other = json.loads(read_metadata(path)["source"])
-    except (StoreError, KeyError):
+    stored = _stored(path)
+    if stored is None:
         return False
+    other = stored[1]
     return other["folder"] != source["folder"] and other["sha256"] != source["sha256"]
+
+
+def _stored(path: Path) -> tuple[dict[str, str], dict[str, Any]] | None:
+    """Read the metadata and the source of a token file; None where it is not one that a job has written."""
+    try:
+        metadata = read_metadata(path)
+        source: dict[str, Any] = json.loads(metadata["source"])
+    except (StoreError, KeyError, ValueError):
+        return None
+    return (metadata, source) if _SOURCE_KEYS.issubset(source) else None
 
 
 def _sha256(path: Path) -> str:

@@ -39,7 +39,7 @@ class StoredTokens:
     tile_boxes: Float[Tensor, "tiles 4"]
     """What each tile shows: top, left, bottom, right in pixels of the image."""
     metadata: Mapping[str, str]
-    """Settings and source, each value a text or JSON: see `opticnerve.encode.job.metadata_of`."""
+    """Settings and source, each value a text or JSON: see `settings_metadata` in `opticnerve.encode`."""
 
 
 def write_tokens(path: str | Path, compressed: Compressed, metadata: Mapping[str, str]) -> None:

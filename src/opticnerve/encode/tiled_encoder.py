@@ -133,7 +133,7 @@ class TiledEncoder:
 
 def largest_scale(scales: Sequence[float]) -> float:
     """Return the multiple of a tile at which its pixels are needed: the largest scale, and at least 1."""
-    return max(1, *scales)
+    return max([1, *scales])
 
 
 def _num_scales(plan: TilePlan) -> int:

@@ -12,7 +12,7 @@ from torch import nn
 
 from opticnerve.encoders.towers import TowerConfig, TowerPlan
 from opticnerve.encoders.trim import trim
-from opticnerve.errors import EncoderError
+from opticnerve.errors import EncoderError, first_line
 
 
 def read_config(name: str, *, revision: str) -> TowerConfig:
@@ -71,7 +71,7 @@ def read_weights(
     """
     inner = {rf"^(?:model\.)?{re.escape(plan.path)}\.(?:vision_model\.)?": ""} if plan.path else {}
     try:
-        with _quiet(is_local=Path(name).is_dir()):
+        with _quiet(is_local=Path(name).expanduser().is_dir()):
             model, report = plan.cls.from_pretrained(
                 _place(name),
                 config=copy.deepcopy(plan.config),
@@ -81,7 +81,7 @@ def read_weights(
                 output_loading_info=True,
             )
     except (OSError, ValueError, RuntimeError) as error:
-        raise EncoderError(f'cannot read the weights of "{name}": {_first_line(error)}') from error
+        raise EncoderError(f'cannot read the weights of "{name}": {first_line(error)}') from error
     trim(model, plan, levels=levels)
     needed = {key for key in model.state_dict() if not key.endswith("mask_token")}
     missing = sorted(needed & set(report["missing_keys"]))
@@ -111,15 +111,11 @@ def _explain(name: str, error: Exception, *, is_folder: bool) -> str:
     if "does not recognize this architecture" in text:
         return f'transformers does not know the model type of "{name}": update transformers, or use another checkpoint'
     if is_folder:
-        return f'"{name}" holds no transformers checkpoint that can be read: {_first_line(error)}'
+        return f'"{name}" holds no transformers checkpoint that can be read: {first_line(error)}'
     return (
-        f'cannot fetch "{name}" from the Hugging Face hub ({_first_line(error)}) Check the name and the connection, or '
+        f'cannot fetch "{name}" from the Hugging Face hub ({first_line(error)}) Check the name and the connection, or '
         f'download the model and pass its folder; "bundled" needs no network'
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager

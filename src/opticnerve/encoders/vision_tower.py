@@ -15,7 +15,7 @@ from opticnerve.encoders.base import Encoder, EncoderInfo
 from opticnerve.encoders.feeds import Feed
 from opticnerve.encoders.towers import TowerPlan
 from opticnerve.encoders.trim import trim
-from opticnerve.errors import EncoderError
+from opticnerve.errors import EncoderError, first_line
 from opticnerve.grid import Grid
 
 
@@ -108,7 +108,7 @@ def probe(plan: TowerPlan, *, name: str) -> Shapes:
     except Exception as error:
         raise EncoderError(
             f'"{name}" ({plan.cls.__name__}) does not run on a batch of {native} x {native} px images as a tower that '
-            f"returns one feature for every patch: {_first_line(error)}"
+            f"returns one feature for every patch: {first_line(error)}"
         ) from error
     if num_prefix < 0:
         raise EncoderError(
@@ -139,7 +139,3 @@ def _dry_run(
         pixels = torch.empty(batch, 3, grid.rows * plan.patch_px, grid.cols * plan.patch_px, device="meta")
         features = run_tower(skeleton, pixels, grid, feed=plan.feed(), levels=levels)
     return cast(tuple[int, int, int], tuple(features.shape))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -37,11 +37,10 @@ def token_lattices(plan: TilePlan, canvas: Canvas, grid: Grid, out: Grid) -> lis
         plan: the plan that the canvas belongs to; its packing may cut padding away and shrink the map.
         canvas: the canvas that is cut into tiles.
         grid: patches of one tile.
-        out: visual tokens of one tile.
+        out: visual tokens of one tile, rows and columns as they lie on the image.
     """
     if plan.packing.merge != "flat" and canvas.role == "tiles" and plan.num_tiles > 1:
         return [_map_lattice(plan, canvas, out)]
-    out = _upright(grid, out)
     return [
         _lattice(box, _merged(box.height, grid.rows, out.rows), _merged(box.width, grid.cols, out.cols))
         for box in canvas.tile_boxes
@@ -57,13 +56,6 @@ def _map_lattice(plan: TilePlan, canvas: Canvas, out: Grid) -> Lattice:
     row_edges = _even(canvas.height_px - 2 * top, map_rows)
     col_edges = _even(canvas.width_px - 2 * left, map_cols)
     return Lattice(top=top, left=left, row_edges=row_edges, col_edges=col_edges)
-
-
-def _upright(grid: Grid, out: Grid) -> Grid:
-    """Turn tokens that come out column by column (InternVL v1) back over their patches."""
-    fits = grid.rows % out.rows == 0 and grid.cols % out.cols == 0
-    fits_turned = grid.rows % out.cols == 0 and grid.cols % out.rows == 0
-    return Grid(out.cols, out.rows) if fits_turned and not fits else out
 
 
 def _lattice(box: Box, row_edges: tuple[float, ...], col_edges: tuple[float, ...]) -> Lattice:

@@ -42,7 +42,7 @@ def draw_picture(
         image: pixels, 0 to 255.
         plan: what becomes of the image.
         grids: where the features of each tile with tokens lie, in encoder order.
-        places: where the visual tokens of each of those tiles lie.
+        places: where the visual tokens of each of those tiles lie, rows and columns as they lie on the image.
         caption: what the bar below says.
     """
     main, *others = _panels(plan, grids, places)

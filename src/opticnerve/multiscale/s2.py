@@ -73,7 +73,8 @@ class S2:
     """Tiles in one call of the encoder: all of one size, or at most so many, which saves memory (`split_forward`)."""
 
     def __post_init__(self) -> None:
-        if not self.scales or min(self.scales) <= 0 or self.unit not in ("image", "px"):
+        are_finite = bool(self.scales) and all(0 < scale < math.inf for scale in self.scales)
+        if not are_finite or self.unit not in ("image", "px"):
             raise SpecError(
                 f'S2 needs scales above 0 in unit "image" or "px", got scales={self.scales}, unit="{self.unit}"'
             )
@@ -83,7 +84,7 @@ class S2:
         ):
             if value != word and (isinstance(value, (str, bool)) or value < 1):
                 raise SpecError(f'S2 needs {name} of at least 1, or "{word}", got {value!r}')
-        if self.comes_at <= 0 or (self.unit == "px" and self.comes_at != 1):
+        if not 0 < self.comes_at < math.inf or (self.unit == "px" and self.comes_at != 1):
             raise SpecError(
                 f"S2 needs comes_at above 0, and 1 where scales are in pixels, got comes_at={self.comes_at} and "
                 f'unit="{self.unit}"'

@@ -1,10 +1,9 @@
 """Layouts of Honeybee's abstractors, without the prefix abstractor."""
 
 from opticnerve.checkpoints.entries import Entry, module
-from opticnerve.connectors import VISION, ConnectorSpec
+from opticnerve.connectors import ConnectorSpec
 from opticnerve.connectors.blocks import (
     DeformableDecoder,
-    Dim,
     EndTokens,
     FitWidth,
     GridPositions,
@@ -12,14 +11,12 @@ from opticnerve.connectors.blocks import (
     Norm,
     RegStage,
 )
-from opticnerve.connectors.blocks.base import fixed
 
 
 def honeybee_c_abs(spec: ConnectorSpec) -> tuple[Entry, ...]:
     """Honeybee's CAbstractor."""
     entries: list[Entry] = []
     num_stages = num_linears = 0
-    width: Dim = VISION
     for index, block in enumerate(spec.blocks):
         ours = f"blocks.{index}"
         match block:
@@ -30,12 +27,11 @@ def honeybee_c_abs(spec: ConnectorSpec) -> tuple[Entry, ...]:
                 num_stages += 1
             case Linear():
                 entries += module(f"{ours}.linear", f"readout.{2 * num_linears}")
-                num_linears, width = num_linears + 1, block.dim
+                num_linears += 1
             case GridPositions():
-                entries.append(Entry(theirs="pos_emb", ours=(f"{ours}.table",)))
+                entries.append(Entry(theirs="pos_emb", ours=(f"{ours}.table",), shape=(1, block.rows * block.cols, -1)))
             case EndTokens():
-                shape = (1, block.num, fixed(width))
-                entries.append(Entry(theirs="eos_tokens", ours=(f"{ours}.tokens",), shape=shape))
+                entries.append(Entry(theirs="eos_tokens", ours=(f"{ours}.tokens",), shape=(1, block.num, -1)))
             case _:
                 pass
     return tuple(entries)
@@ -44,24 +40,22 @@ def honeybee_c_abs(spec: ConnectorSpec) -> tuple[Entry, ...]:
 def honeybee_d_abs(spec: ConnectorSpec) -> tuple[Entry, ...]:
     """Honeybee's DAbstractor."""
     entries: list[Entry] = []
-    width: Dim = VISION
     for index, block in enumerate(spec.blocks):
         ours = f"blocks.{index}"
         match block:
             case FitWidth():
-                width = block.dim
-                if _differ(block.in_dim, block.dim):
+                if block.has_weights:
                     entries += module(f"{ours}.linear", "output_proj" if index else "input_proj.0")
             case GridPositions():
-                entries.append(Entry(theirs="v_pos_emb", ours=(f"{ours}.table",)))
+                shape = (1, block.rows * block.cols, -1)
+                entries.append(Entry(theirs="v_pos_emb", ours=(f"{ours}.table",), shape=shape))
             case DeformableDecoder():
                 entries.append(Entry(theirs="query_position_embeddings.weight", ours=(f"{ours}.queries",)))
                 entries.append(Entry(theirs="reference_points", ours=(f"{ours}.points",)))
                 for layer in range(block.num_layers):
                     entries += _layer(ours=f"{ours}.layers.{layer}", theirs=f"layers.{layer}")
             case EndTokens():
-                shape = (1, block.num, fixed(width))
-                entries.append(Entry(theirs="eos_tokens", ours=(f"{ours}.tokens",), shape=shape))
+                entries.append(Entry(theirs="eos_tokens", ours=(f"{ours}.tokens",), shape=(1, block.num, -1)))
             case _:
                 pass
     return tuple(entries)
@@ -72,7 +66,7 @@ def _stage(block: RegStage, *, ours: str, theirs: str) -> list[Entry]:
     for number in range(block.depth):
         mine, other = f"{ours}.stages.{number}", f"{theirs}.b{number + 1}"
         names = [("enter", "conv1"), ("depthwise", "conv2"), ("leave", "conv3")]
-        if number == 0 and _differ(block.in_dim, block.dim):
+        if number == 0 and block.has_projected_shortcut:
             names.append(("shortcut", "downsample"))
         for name, conv in names:
             entries += module(f"{mine}.{name}", f"{other}.{conv}.conv", "weight")
@@ -84,22 +78,18 @@ def _stage(block: RegStage, *, ours: str, theirs: str) -> list[Entry]:
 
 def _layer(*, ours: str, theirs: str) -> list[Entry]:
     names = {
-        "query_proj": "self_attn.q_proj",
-        "key_proj": "self_attn.k_proj",
-        "value_proj": "self_attn.v_proj",
-        "out_proj": "self_attn.out_proj",
-        "attend_norm": "self_attn_layer_norm",
+        "talk.query": "self_attn.q_proj",
+        "talk.key": "self_attn.k_proj",
+        "talk.value": "self_attn.v_proj",
+        "talk.out": "self_attn.out_proj",
+        "talk_norm": "self_attn_layer_norm",
         "look.offsets": "encoder_attn.sampling_offsets",
         "look.weights": "encoder_attn.attention_weights",
         "look.value_proj": "encoder_attn.value_proj",
         "look.out_proj": "encoder_attn.output_proj",
         "look_norm": "encoder_attn_layer_norm",
-        "widen": "fc1",
-        "narrow": "fc2",
+        "think.up": "fc1",
+        "think.down": "fc2",
         "think_norm": "final_layer_norm",
     }
     return [entry for name, other in names.items() for entry in module(f"{ours}.{name}", f"{theirs}.{other}")]
-
-
-def _differ(in_dim: Dim, dim: Dim) -> bool:
-    return fixed(in_dim) != fixed(dim)

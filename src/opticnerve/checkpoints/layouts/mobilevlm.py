@@ -1,6 +1,7 @@
 """Layouts of MobileVLM's projectors, without the prefix model.mm_projector."""
 
 from opticnerve.checkpoints.entries import Entry, module
+from opticnerve.checkpoints.layouts.sequential import paired
 from opticnerve.connectors import ConnectorSpec
 from opticnerve.connectors.blocks import PEG, InvertedResidual, Linear
 
@@ -8,7 +9,7 @@ from opticnerve.connectors.blocks import PEG, InvertedResidual, Linear
 def mobilevlm_v1(spec: ConnectorSpec) -> tuple[Entry, ...]:
     """MobileVLM's LDPNetProjector (mm_projector_type ldpnet)."""
     entries: list[Entry] = []
-    for index, theirs in zip(_places(spec, Linear), ("model.mlp.1", "model.mlp.3"), strict=True):
+    for index, theirs in paired(_places(spec, Linear), ("model.mlp.1", "model.mlp.3")):
         entries += module(f"blocks.{index}.linear", theirs)
     for number, index in enumerate(_places(spec, InvertedResidual), start=1):
         ours, theirs = f"blocks.{index}", f"model.mb_block.{number}.block"
@@ -24,7 +25,7 @@ def mobilevlm_v1(spec: ConnectorSpec) -> tuple[Entry, ...]:
 def mobilevlm_v2(spec: ConnectorSpec) -> tuple[Entry, ...]:
     """MobileVLM V2's LDPNetV2Projector (mm_projector_type ldpnetv2)."""
     entries: list[Entry] = []
-    for index, theirs in zip(_places(spec, Linear), ("mlp.mlp.0", "mlp.mlp.2"), strict=True):
+    for index, theirs in paired(_places(spec, Linear), ("mlp.mlp.0", "mlp.mlp.2")):
         entries += module(f"blocks.{index}.linear", theirs)
     for index in _places(spec, PEG):
         entries += module(f"blocks.{index}.conv", "peg.peg.0")

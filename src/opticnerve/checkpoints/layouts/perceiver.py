@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from opticnerve.checkpoints.entries import Entry, module
+from opticnerve.checkpoints.layouts.sequential import paired
 from opticnerve.connectors import ConnectorSpec
 from opticnerve.connectors.blocks import (
     GLU,
@@ -99,13 +100,13 @@ def honeybee_resampler(spec: ConnectorSpec) -> tuple[Entry, ...]:
         "feed_forward.down": "output.mlp.w2",
     }
     entries: list[Entry] = []
-    linears = iter(("visual_input_fc", "visual_output_fc"))
+    linears = [ours for ours, block in _blocks(spec) if isinstance(block, Linear)]
+    for ours, theirs in paired(linears, ("visual_input_fc", "visual_output_fc")):
+        entries += module(f"{ours}.linear", theirs)
     for ours, block in _blocks(spec):
         match block:
             case GridPositions():
-                entries.append(Entry(theirs="pos_emb", ours=(f"{ours}.table",)))
-            case Linear():
-                entries += module(f"{ours}.linear", next(linears))
+                entries.append(Entry(theirs="pos_emb", ours=(f"{ours}.table",), shape=(1, block.rows * block.cols, -1)))
             case Perceiver():
                 shape = (1, block.num_latents, -1)
                 entries.append(Entry(theirs="query_tokens", ours=(f"{ours}.latents",), shape=shape))

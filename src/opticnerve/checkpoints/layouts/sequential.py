@@ -1,8 +1,14 @@
 """Layouts of connectors that are written as one nn.Sequential or a few named Linears and norms."""
 
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
 from opticnerve.checkpoints.entries import Entry, module
 from opticnerve.connectors import ConnectorSpec
 from opticnerve.connectors.blocks import Downsample, Linear, Norm
+from opticnerve.errors import CheckpointError
+
+T = TypeVar("T")
 
 
 def weighted(spec: ConnectorSpec) -> list[tuple[int, str, tuple[str, ...]]]:
@@ -36,11 +42,29 @@ def numbered(spec: ConnectorSpec, *, prefix: str, offset: int) -> tuple[Entry, .
 
 
 def named(spec: ConnectorSpec, *names: str) -> tuple[Entry, ...]:
-    """Name the blocks that hold weights one by one, first to last."""
+    """Name the blocks that hold weights one by one, first to last.
+
+    Raises:
+        CheckpointError: there are more of them than names, or fewer.
+    """
     entries: list[Entry] = []
-    for (index, name, leaves), theirs in zip(weighted(spec), names, strict=True):
+    for (index, name, leaves), theirs in paired(weighted(spec), names):
         entries += module(f"blocks.{index}.{name}", theirs, *leaves)
     return tuple(entries)
+
+
+def paired(blocks: Sequence[T], names: Sequence[str]) -> Iterator[tuple[T, str]]:
+    """Go through blocks and their published names together.
+
+    Raises:
+        CheckpointError: there are more of the one than of the other.
+    """
+    if len(blocks) != len(names):
+        raise CheckpointError(
+            f"the layout names {len(names)} modules ({', '.join(names)}), but the connector has {len(blocks)}: build "
+            f"the connector with the options of the checkpoint"
+        )
+    return zip(blocks, names, strict=True)
 
 
 def llava_mlp(spec: ConnectorSpec) -> tuple[Entry, ...]:
@@ -95,7 +119,8 @@ def minigpt_v2(spec: ConnectorSpec) -> tuple[Entry, ...]:
 
 def gemma3(spec: ConnectorSpec) -> tuple[Entry, ...]:
     """Gemma 3's projector, whose matrix is (in, out)."""
-    (norm, _, _), (linear, _, _) = weighted(spec)
+    pairs = paired(weighted(spec), ("mm_soft_emb_norm", "mm_input_projection"))
+    norm, linear = (index for (index, _, _), _ in pairs)
     return (
         Entry(theirs="mm_soft_emb_norm.weight", ours=(f"blocks.{norm}.norm.weight",)),
         Entry(theirs="mm_input_projection_weight", ours=(f"blocks.{linear}.linear.weight",), is_transposed=True),

@@ -12,9 +12,9 @@ def token_packer(spec: ConnectorSpec) -> tuple[Entry, ...]:
     for name, letter in (("point", "q"), ("key", "k"), ("value", "v")):
         entries += module(f"{ours}.{name}_norm", f"ln_{letter}_1")
     for name, letter in (("key", "k"), ("value", "v")):
-        entries += module(f"{ours}.{name}_mlp.0", f"{letter}_proj_1.0")
-        entries += module(f"{ours}.{name}_mlp.2", f"{letter}_proj_1.2")
+        entries += module(f"{ours}.{name}_mlp.up", f"{letter}_proj_1.0")
+        entries += module(f"{ours}.{name}_mlp.down", f"{letter}_proj_1.2")
     for leaf in ("weight", "bias"):
-        stacked = tuple(f"{ours}.{name}_proj.{leaf}" for name in ("query", "key", "value"))
+        stacked = tuple(f"{ours}.attention.{name}.{leaf}" for name in ("query", "key", "value"))
         entries.append(Entry(theirs=f"clip_attn.in_proj_{leaf}", ours=stacked))
-    return (*entries, *module(f"{ours}.out_proj", "clip_attn.out_proj"), *named(spec, "mlp.0", "mlp.2"))
+    return (*entries, *module(f"{ours}.attention.out", "clip_attn.out_proj"), *named(spec, "mlp.0", "mlp.2"))

@@ -3,10 +3,11 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
 from functools import cache
-from typing import Any, ClassVar, Literal, cast, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from jaxtyping import Bool, Float, Int
+from pydantic import ConfigDict
 from torch import Tensor, nn
 
 from opticnerve.errors import SpecError
@@ -17,12 +18,18 @@ from opticnerve.grid import Places
 class Width:
     """A number of channels that is known only when the connector is built."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
     of: Literal["in", "vision", "llm"]
     """Relative to what enters this block, to the features of the encoder, or to the embeddings of the LLM."""
     times: int = 1
     """Multiplied by this."""
     over: int = 1
     """Divided by this, rounded down."""
+
+    def __post_init__(self) -> None:
+        if self.times < 1 or self.over < 1:
+            raise SpecError(f"a width needs whole numbers of at least 1, got times={self.times} and over={self.over}")
 
     def __mul__(self, times: int) -> "Width":
         """Return the width times a whole number."""
@@ -102,18 +109,17 @@ class BlockSpec(ABC):
             if (value := getattr(self, field)) not in choices:
                 known = ", ".join(map(repr, choices))
                 raise SpecError(f"{self.kind} needs {field} to be one of {known}, got {value!r}")
+        for field in _widths(type(self)):
+            if isinstance(value := getattr(self, field), int) and value < 1:
+                raise SpecError(f"{self.kind} needs {field} of at least 1 channel, got {value}")
 
     def resolve(self, *, in_dim: int, vision_dim: int, llm_dim: int) -> "BlockSpec":
         """Return the same block with every relative width replaced by a number of channels."""
-
-        def known(value: object) -> object:
-            if isinstance(value, Width):
-                return value.resolve(in_dim=in_dim, vision_dim=vision_dim, llm_dim=llm_dim)
-            if isinstance(value, tuple):
-                return tuple(known(item) for item in cast("tuple[object, ...]", value))
-            return value
-
-        changes: dict[str, Any] = {field.name: known(getattr(self, field.name)) for field in fields(self)}
+        changes: dict[str, Any] = {
+            field.name: value.resolve(in_dim=in_dim, vision_dim=vision_dim, llm_dim=llm_dim)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Width)
+        }
         return replace(self, **changes)
 
     def out_grid(self, grid: Places) -> Places:
@@ -158,6 +164,13 @@ def _choices(kind: type[BlockSpec]) -> dict[str, tuple[object, ...]]:
     hints = get_type_hints(kind)
     named = {field.name: hints[field.name] for field in fields(kind)}
     return {name: get_args(hint) for name, hint in named.items() if get_origin(hint) is Literal}
+
+
+@cache
+def _widths(kind: type[BlockSpec]) -> tuple[str, ...]:
+    """List the fields that take a width."""
+    hints = get_type_hints(kind)
+    return tuple(field.name for field in fields(kind) if hints[field.name] == Dim)
 
 
 def fixed(width: Dim) -> int:

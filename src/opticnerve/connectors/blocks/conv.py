@@ -10,6 +10,7 @@ from typing_extensions import override
 from opticnerve.connectors.blocks.base import LLM, Block, BlockSpec, Dim, fixed
 from opticnerve.connectors.blocks.maps import from_maps, to_maps
 from opticnerve.connectors.blocks.pool import PoolOdd
+from opticnerve.errors import SpecError
 from opticnerve.grid import Grid, Places, require_multiple
 
 
@@ -32,6 +33,12 @@ class Downsample(BlockSpec):
     """Refuse a grid that the factor does not divide, or drop what is left over (LLaVA)."""
 
     @override
+    def __post_init__(self) -> None:
+        BlockSpec.__post_init__(self)  # super() does not work in dataclasses with slots
+        if self.factor < 1:
+            raise SpecError(f"downsample needs a whole factor of at least 1, got {self.factor}")
+
+    @override
     def out_grid(self, grid: Places) -> Grid:
         grid = grid.spatial("convolve")
         if self.odd == "error" or min(grid.rows, grid.cols) < self.factor:
@@ -46,6 +53,11 @@ class Downsample(BlockSpec):
     @override
     def flops(self, grid: Places, dim: int) -> int:
         return 2 * self.out_grid(grid).size * dim * self.factor**2 * fixed(self.dim)
+
+    @override
+    def activation_values(self, grid: Places, dim: int) -> int:
+        features_and_maps = 2 * grid.size * dim
+        return features_and_maps + self.out_grid(grid).size * fixed(self.dim)
 
     @override
     def build(self, dim: int) -> "DownsampleBlock":
@@ -78,8 +90,16 @@ class PEG(BlockSpec):
     kind: ClassVar[str] = "peg"
 
     @override
+    def out_grid(self, grid: Places) -> Grid:
+        return grid.spatial("convolve")
+
+    @override
     def flops(self, grid: Places, dim: int) -> int:
         return 2 * grid.size * dim * 9
+
+    @override
+    def activation_values(self, grid: Places, dim: int) -> int:
+        return 3 * grid.size * dim
 
     @override
     def build(self, dim: int) -> "PEGBlock":

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from typing_extensions import override
 
+from opticnerve.connectors.blocks.attention import Attention, heads_of
 from opticnerve.connectors.blocks.base import Block, BlockSpec, Dim, fixed
 from opticnerve.connectors.blocks.deformable_attention import DeformableAttention
-from opticnerve.connectors.blocks.linear import ActivationKind, activate
+from opticnerve.connectors.blocks.feed_forward import FeedForward
+from opticnerve.connectors.blocks.linear import ActivationKind
 from opticnerve.connectors.blocks.maps import from_maps, to_maps
 from opticnerve.connectors.blocks.norm import LayerNorm
 from opticnerve.errors import SpecError
@@ -82,15 +84,12 @@ class DeformableDecoder(BlockSpec):
     @override
     def activation_values(self, grid: Places, dim: int) -> int:
         queries = self.out_grid(grid).size
-        return 2 * grid.size * dim + queries * (2 * dim + max(self.num_points * dim, fixed(self.ffn_dim)))
+        found_and_weighed = 2 * self.num_points * dim
+        return 2 * grid.size * dim + queries * (3 * dim + max(found_and_weighed, 2 * fixed(self.ffn_dim)))
 
     @override
     def build(self, dim: int) -> "DeformableDecoderBlock":
-        if dim % self.num_heads:
-            raise SpecError(
-                f"{self.num_heads} heads do not divide the decoder's {dim} channels: choose a width that is a "
-                f"multiple of {self.num_heads}, or another num_heads"
-            )
+        heads_of(dim, num_heads=self.num_heads, what="a deformable decoder")
         return DeformableDecoderBlock(self, dim)
 
 
@@ -126,18 +125,17 @@ class DeformableDecoderBlock(Block):
 
 
 class DecoderLayer(nn.Module):
-    """Queries look at each other, then at the features, then think: each step added back and normalised after."""
+    """Queries talk to each other, then look at the features, then think: each step added back and normalised after."""
 
     def __init__(self, spec: DeformableDecoder, dim: int) -> None:
         super().__init__()
-        self.num_heads = spec.num_heads
-        self.function: ActivationKind = spec.function
-        self.query_proj, self.key_proj, self.value_proj, self.out_proj = (nn.Linear(dim, dim) for _ in range(4))
-        self.attend_norm = LayerNorm(dim, eps=spec.eps)
+        self.talk = Attention(dim=dim, key_dim=dim, num_heads=spec.num_heads, head_dim=dim // spec.num_heads)
+        self.talk_norm = LayerNorm(dim, eps=spec.eps)
         self.look = DeformableAttention(dim=dim, num_heads=spec.num_heads, num_points=spec.num_points)
         self.look_norm = LayerNorm(dim, eps=spec.eps)
-        self.widen = nn.Linear(dim, fixed(spec.ffn_dim))
-        self.narrow = nn.Linear(fixed(spec.ffn_dim), dim)
+        self.think = FeedForward(
+            dim=dim, hidden_dim=fixed(spec.ffn_dim), out_dim=dim, function=spec.function, has_bias=True
+        )
         self.think_norm = LayerNorm(dim, eps=spec.eps)
 
     @override
@@ -151,19 +149,11 @@ class DecoderLayer(nn.Module):
         rows: int,
         cols: int,
     ) -> Float[Tensor, "batch queries dim"]:
-        content = self.attend_norm(content + self._attend(content, content + position))
-        seen = self.look(content + position, maps, points, rows=rows, cols=cols)
-        content = self.look_norm(content + seen)
-        return self.think_norm(content + self.narrow(activate(self.widen(content), self.function)))
-
-    def _attend(self, content: Tensor, placed: Tensor) -> Tensor:
-        """Let the queries attend to each other: position counts for who looks at whom, not for what is seen."""
-        query, key, value = (
-            rearrange(projected, "b q (n d) -> b n q d", n=self.num_heads)
-            for projected in (self.query_proj(placed), self.key_proj(placed), self.value_proj(content))
-        )
-        attended = F.scaled_dot_product_attention(query, key, value)
-        return self.out_proj(rearrange(attended, "b n q d -> b q (n d)"))
+        placed = content + position  # position counts for who looks at whom, not for what is seen
+        content = self.talk_norm(content + self.talk(placed, placed, content))
+        placed = content + position
+        content = self.look_norm(content + self.look(placed, maps, points, rows=rows, cols=cols))
+        return self.think_norm(content + self.think(content))
 
 
 def initial_points(spec: DeformableDecoder) -> Float[Tensor, "1 queries 2"]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
@@ -57,4 +58,5 @@ class FramePositionsBlock(Block):
     @override
     def forward(self, features: Float[Tensor, "batch patches dim"], grid: Places) -> Float[Tensor, "batch patches dim"]:
         grid = self.spec.out_grid(grid)
-        return features + self.table[: grid.frames].repeat_interleave(grid.rows * grid.cols, dim=0)
+        frames = rearrange(features, "b (t n) c -> b t n c", t=grid.frames)
+        return rearrange(frames + self.table[: grid.frames, None], "b t n c -> b (t n) c")

@@ -41,7 +41,8 @@ class GLU(BlockSpec):
 
     @override
     def activation_values(self, grid: Places, dim: int) -> int:
-        return grid.size * (dim + 2 * fixed(self.hidden_dim) + fixed(self.dim))
+        hidden = fixed(self.hidden_dim)
+        return grid.size * (dim + max(3 * hidden, hidden + fixed(self.dim)))
 
     @override
     def build(self, dim: int) -> "GLUBlock":

@@ -4,13 +4,12 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 from typing_extensions import override
 
 from opticnerve.connectors.blocks.base import Block, BlockSpec
+from opticnerve.connectors.blocks.positions import add_to_frames, resize_table
 from opticnerve.errors import GridError, SpecError
 from opticnerve.grid import Grid, Places
 
@@ -61,30 +60,12 @@ class GridPositionsBlock(Block):
     def __init__(self, spec: GridPositions, dim: int) -> None:
         super().__init__()
         self.spec = spec
-        self.table = nn.Parameter(torch.empty(1, spec.rows * spec.cols, dim))
+        self.table = nn.Parameter(torch.empty(spec.rows * spec.cols, dim))
         nn.init.trunc_normal_(self.table, std=0.02)
 
     @override
     def forward(self, features: Float[Tensor, "batch patches dim"], grid: Places) -> Float[Tensor, "batch patches dim"]:
         grid = self.spec.out_grid(grid)
-        position = resized(self.table, rows=self.spec.rows, cols=self.spec.cols, grid=grid)
-        frames = rearrange(features, "b (t n) c -> b t n c", t=grid.frames)
-        return rearrange(frames + position, "b t n c -> b (t n) c")
-
-
-def resized(
-    position: Float[Tensor, "1 places dim"], *, rows: int, cols: int, grid: Grid
-) -> Float[Tensor, "1 patches dim"]:
-    """Interpolate vectors from their own grid to another, in float32; the same grid gives them back unchanged.
-
-    Args:
-        position: a vector for each place of rows x cols, in raster order.
-        rows: rows of the vectors' own grid.
-        cols: columns of the vectors' own grid.
-        grid: the grid to go to; its frames do not matter.
-    """
-    if (rows, cols) == (grid.rows, grid.cols):
-        return position
-    image = rearrange(position, "b (h w) c -> b c h w", h=rows).float()
-    image = F.interpolate(image, size=(grid.rows, grid.cols), mode="bicubic")
-    return rearrange(image, "b c h w -> b (h w) c").to(position.dtype)
+        rows, cols = self.spec.rows, self.spec.cols
+        table = resize_table(self.table, rows=rows, cols=cols, out_rows=grid.rows, out_cols=grid.cols)
+        return add_to_frames(features, table)

@@ -52,8 +52,7 @@ class InvertedResidual(BlockSpec):
 
     @override
     def activation_values(self, grid: Places, dim: int) -> int:
-        kept = 2 if self.stride == 1 else 1
-        return (grid.size + kept * self.out_grid(grid).size) * dim
+        return (grid.size + 2 * self.out_grid(grid).size) * dim
 
     @override
     def build(self, dim: int) -> "InvertedResidualBlock":
@@ -80,7 +79,9 @@ class InvertedResidualBlock(Block):
     @override
     def forward(self, features: Float[Tensor, "batch patches dim"], grid: Places) -> Float[Tensor, "batch tokens dim"]:
         grid = grid.spatial("convolve")
-        hidden = F.hardswish(self.depthwise_norm(self.depthwise(to_maps(features, grid))))
-        hidden = self.pointwise_norm(self.pointwise(self.scale(hidden)))
+        hidden = to_maps(features, grid)
+        look = (self.depthwise, self.depthwise_norm, F.hardswish)
+        for step in (*look, self.scale, self.pointwise, self.pointwise_norm):  # one by one: holds two maps at most
+            hidden = step(hidden)
         out = from_maps(hidden, frames=grid.frames)
         return features + out if self.has_residual else out

@@ -15,10 +15,7 @@ from opticnerve.grid import Grid, Odd, Places, require_multiple
 
 ChannelOrder = Literal["row_col_channel", "channel_row_col"]
 
-_PATTERN: dict[ChannelOrder, str] = {
-    "row_col_channel": "b (t h r) (w q) c -> b (t h w) (r q c)",
-    "channel_row_col": "b (t h r) (w q) c -> b (t h w) (c r q)",
-}
+_INSIDE: dict[ChannelOrder, str] = {"row_col_channel": "(r q c)", "channel_row_col": "(c r q)"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,13 +52,26 @@ class Merge(BlockSpec):
         if self.odd == "error":
             remedy = 'To pad instead, set odd="pad".'
             require_multiple(grid, rows=self.rows, cols=self.cols, action="merge", remedy=remedy)
-        rows, cols = -(-grid.rows // self.rows), -(-grid.cols // self.cols)
+        padded = self.padded(grid)
+        rows, cols = padded.rows // self.rows, padded.cols // self.cols
         rows, cols = (cols, rows) if self.is_transposed else (rows, cols)
         return Grid(rows, cols, frames=grid.frames)
+
+    def padded(self, grid: Grid) -> Grid:
+        """Return the grid with zeros at the bottom and right, up to multiples of the factors."""
+        return Grid(grid.rows + -grid.rows % self.rows, grid.cols + -grid.cols % self.cols, frames=grid.frames)
 
     @override
     def out_dim(self, dim: int) -> int:
         return dim * self.rows * self.cols
+
+    @override
+    def activation_values(self, grid: Places, dim: int) -> int:
+        grid = grid.spatial("merge")
+        padded = self.padded(grid)
+        moves = self.rows > 1 or self.order == "channel_row_col"  # strips of a row lie side by side already
+        copies = moves + (padded != grid or self.is_transposed)
+        return (grid.size + copies * padded.size) * dim
 
     @override
     def build(self, dim: int) -> "MergeBlock":
@@ -81,26 +91,26 @@ class MergeBlock(Block):
     ) -> Float[Tensor, "batch merged merged_dim"]:
         spec, grid = self.spec, grid.spatial("merge")
         spec.out_grid(grid)
-        image = rearrange(features, "b (y x) c -> b y x c", x=grid.cols)
-        extra_rows, extra_cols = -grid.rows % spec.rows, -grid.cols % spec.cols
-        if extra_rows or extra_cols:
-            image = rearrange(image, "b (t h) w c -> b t h w c", t=grid.frames)
-            image = rearrange(F.pad(image, (0, 0, 0, extra_cols, 0, extra_rows)), "b t h w c -> b (t h) w c")
-        merged = merge(image, frames=grid.frames, rows=spec.rows, cols=spec.cols, order=spec.order)
+        padded = spec.padded(grid)
+        if padded != grid:
+            video = rearrange(features, "b (t h w) c -> b t h w c", t=grid.frames, h=grid.rows)
+            video = F.pad(video, (0, 0, 0, padded.cols - grid.cols, 0, padded.rows - grid.rows))
+            features = rearrange(video, "b t h w c -> b (t h w) c")
+        merged = merge(features, grid=padded, rows=spec.rows, cols=spec.cols, order=spec.order)
         if spec.is_transposed:
-            rows = (grid.rows + extra_rows) // spec.rows
+            rows = padded.rows // spec.rows
             merged = rearrange(merged, "b (t h w) c -> b (t w h) c", t=grid.frames, h=rows)
         return merged
 
 
 def merge(
-    image: Float[Tensor, "batch frames_rows cols dim"], *, frames: int, rows: int, cols: int, order: ChannelOrder
+    features: Float[Tensor, "batch patches dim"], *, grid: Grid, rows: int, cols: int, order: ChannelOrder
 ) -> Float[Tensor, "batch merged merged_dim"]:
     """Put rows x cols neighbours side by side.
 
     Args:
-        image: features on a grid whose sides are multiples of the factors; frames one below another.
-        frames: how many frames there are.
+        features: patches in raster order.
+        grid: their grid, whose sides are multiples of the factors.
         rows: neighbours from top to bottom.
         cols: neighbours from left to right.
         order: the order of the indices inside a merged token.
@@ -108,7 +118,8 @@ def merge(
     Returns:
         The merged tokens in raster order, frame after frame.
     """
-    return rearrange(image, _PATTERN[order], t=frames, r=rows, q=cols)
+    pattern = f"b (t h r w q) c -> b (t h w) {_INSIDE[order]}"
+    return rearrange(features, pattern, t=grid.frames, h=grid.rows // rows, w=grid.cols // cols, r=rows, q=cols)
 
 
 def unmerge(
@@ -126,6 +137,5 @@ def unmerge(
     Returns:
         The patches in raster order.
     """
-    inner = {"row_col_channel": "(r q c)", "channel_row_col": "(c r q)"}[order]
-    pattern = f"b (t h w) {inner} -> b (t h r w q) c"
+    pattern = f"b (t h w) {_INSIDE[order]} -> b (t h r w q) c"
     return rearrange(tokens, pattern, t=grid.frames, h=grid.rows, w=grid.cols, r=rows, q=cols)

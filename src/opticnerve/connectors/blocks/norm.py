@@ -27,6 +27,10 @@ class Norm(BlockSpec):
     """Added to the variance. Published values differ (1e-5, 1e-6, 1e-12) and matter for parity."""
 
     @override
+    def activation_values(self, grid: Places, dim: int) -> int:
+        return (2 if self.norm == "layer" else 3) * grid.size * dim
+
+    @override
     def build(self, dim: int) -> "NormBlock":
         return NormBlock(self, dim)
 
@@ -48,6 +52,8 @@ class NormBlock(Block):
 class RMSNorm(nn.Module):
     """x / rms(x) * weight, computed in float32; with `adds_one` the scale is 1 + weight and weights start at 0.
 
+    Gives back the data type it was given, also where its weights are wider.
+
     Source: Zhang and Sennrich 2019; Gemma's variant as in transformers' Gemma3RMSNorm.
     """
 
@@ -59,10 +65,11 @@ class RMSNorm(nn.Module):
 
     @override
     def forward(self, x: Float[Tensor, "*any dim"]) -> Float[Tensor, "*any dim"]:
-        normed = x.float() * torch.rsqrt(x.float().square().mean(-1, keepdim=True) + self.eps)
+        wide = x.float()
+        normed = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
         if self.adds_one:
             return (normed * (1.0 + self.weight.float())).to(x.dtype)
-        return self.weight * normed.to(x.dtype)
+        return (self.weight * normed.to(x.dtype)).to(x.dtype)
 
 
 class LayerNorm(nn.LayerNorm):

@@ -101,9 +101,9 @@ class Perceiver(BlockSpec):
     def activation_values(self, grid: Places, dim: int) -> int:
         keys = grid.size + self.num_latents
         inner = self.num_heads * self.head_dim
-        features_normed_joined = 2 * grid.size * dim + keys * dim
-        keys_and_values = 2 * keys * inner // self.kv_group
-        return features_normed_joined + keys_and_values + 2 * self.num_latents * (dim + inner)
+        features_and_joined = (grid.size + keys) * dim
+        normed_or_mapped = max(grid.size * dim, 2 * keys * inner // self.kv_group)
+        return features_and_joined + normed_or_mapped + 2 * self.num_latents * (dim + inner)
 
     @override
     def build(self, dim: int) -> "PerceiverBlock":

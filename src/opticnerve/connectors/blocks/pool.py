@@ -109,7 +109,8 @@ class AdaptivePool(BlockSpec):
 
     @override
     def out_grid(self, grid: Places) -> Grid:
-        return Grid(self.rows, self.cols, frames=self.frames or grid.spatial("pool").frames)
+        grid = grid.spatial("pool")
+        return Grid(self.rows, self.cols, frames=self.frames or grid.frames)
 
     @override
     def build(self, dim: int) -> "AdaptivePoolBlock":
@@ -127,10 +128,9 @@ class AdaptivePoolBlock(Block):
     def forward(self, features: Float[Tensor, "batch patches dim"], grid: Places) -> Float[Tensor, "batch pooled dim"]:
         grid = grid.spatial("pool")
         out = self.spec.out_grid(grid)
-        video = rearrange(features, "b (t h w) c -> b c t h w", t=grid.frames, h=grid.rows)
         if out.frames == grid.frames:
-            frames = rearrange(video, "b c t h w -> (b t) c h w")
-            pooled = F.adaptive_avg_pool2d(frames, (out.rows, out.cols))
-            return rearrange(pooled, "(b t) c h w -> b (t h w) c", t=out.frames)
+            pooled = F.adaptive_avg_pool2d(to_maps(features, grid), (out.rows, out.cols))
+            return from_maps(pooled, frames=grid.frames)
+        video = rearrange(features, "b (t h w) c -> b c t h w", t=grid.frames, h=grid.rows)
         pooled = F.adaptive_avg_pool3d(video, (out.frames, out.rows, out.cols))
         return rearrange(pooled, "b c t h w -> b (t h w) c")

@@ -41,6 +41,19 @@ def _sincos_line(length: int, dim: int, device: torch.device | None) -> Float[Te
     return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
+def add_to_frames(
+    features: Float[Tensor, "batch patches dim"], table: Float[Tensor, "places dim"]
+) -> Float[Tensor, "batch patches dim"]:
+    """Add the same positions to every frame.
+
+    Args:
+        features: one frame after another, each as long as the table.
+        table: a row of channels for each place of a frame.
+    """
+    frames = rearrange(features, "b (t n) c -> b t n c", n=table.shape[0])
+    return rearrange(frames + table, "b t n c -> b (t n) c")
+
+
 def resize_table(
     table: Float[Tensor, "positions dim"], *, rows: int, cols: int, out_rows: int, out_cols: int
 ) -> Float[Tensor, "out_positions dim"]:

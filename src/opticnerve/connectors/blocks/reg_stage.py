@@ -72,7 +72,9 @@ class RegStage(BlockSpec):
 
     @override
     def activation_values(self, grid: Places, dim: int) -> int:
-        return grid.size * (max(self.in_dims(dim)) + 2 * fixed(self.dim))
+        out = fixed(self.dim)
+        inside = 3 if self.depth > 1 or dim != out else 2
+        return grid.size * (dim + inside * out)
 
     @override
     def build(self, dim: int) -> "RegStageBlock":
@@ -126,7 +128,10 @@ class Bottleneck(nn.Module):
 
     @override
     def forward(self, maps: Float[Tensor, "batch in_dim rows cols"]) -> Float[Tensor, "batch dim rows cols"]:
-        hidden = F.silu(self.enter_norm(self.enter(maps)))
-        hidden = F.silu(self.depthwise_norm(self.depthwise(hidden)))
-        hidden = self.leave_norm(self.leave(self.scale(hidden)))
-        return F.silu(hidden + self.shortcut_norm(self.shortcut(maps)))
+        hidden = maps
+        narrow = (self.enter, self.enter_norm, F.silu)
+        look = (self.depthwise, self.depthwise_norm, F.silu)
+        for step in (*narrow, *look, self.scale, self.leave, self.leave_norm):  # one by one: holds two maps at most
+            hidden = step(hidden)
+        hidden = hidden + self.shortcut_norm(self.shortcut(maps))
+        return F.silu(hidden)

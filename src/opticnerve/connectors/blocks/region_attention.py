@@ -1,7 +1,7 @@
 """Region attention: one point query looks at the patches of its own region, and at nothing else."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from einops import rearrange
 from jaxtyping import Float
@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from typing_extensions import override
 
+from opticnerve.connectors.blocks.attention import Attention, heads_of
 from opticnerve.connectors.blocks.base import Block, BlockSpec, Dim, fixed
+from opticnerve.connectors.blocks.feed_forward import FeedForward
 from opticnerve.connectors.blocks.maps import from_maps, to_maps
 from opticnerve.connectors.blocks.norm import LayerNorm
 from opticnerve.errors import SpecError
@@ -36,7 +38,7 @@ class RegionAttention(BlockSpec):
     """Attention heads."""
     num_levels: int = 4
     """Encoder levels that keys and values are made of, side by side on the channels."""
-    extra_dim: Dim = 0
+    extra_dim: Dim | Literal[0] = 0
     """Channels of one more level, behind the others, that only the queries are drawn from; 0 where they are drawn from
     the last of the keys' levels."""
     eps: float = 1e-6
@@ -66,20 +68,15 @@ class RegionAttention(BlockSpec):
         """Split the width of the features into that of the keys' levels together and that of the query's level.
 
         Raises:
-            SpecError: the levels do not share the channels evenly, or the heads do not.
+            SpecError: the levels do not share the channels evenly.
         """
-        extra, inner = fixed(self.extra_dim), fixed(self.dim)
+        extra = fixed(self.extra_dim)
         keys = dim - extra
         if keys < 1 or keys % self.num_levels:
             extra_text = f" and one more of {extra}" if extra else ""
             raise SpecError(
                 f"{dim} channels do not hold {self.num_levels} encoder levels of one width{extra_text}: pass "
                 f"vision_dim = {self.num_levels} x the encoder's width{extra_text}, or set num_levels"
-            )
-        if inner % self.num_heads:
-            raise SpecError(
-                f"{self.num_heads} heads do not divide the attention's {inner} channels: choose a width that is a "
-                f"multiple of {self.num_heads}, or another num_heads"
             )
         return keys, extra or keys // self.num_levels
 
@@ -93,7 +90,8 @@ class RegionAttention(BlockSpec):
 
     @override
     def activation_values(self, grid: Places, dim: int) -> int:
-        return grid.size * (dim + 3 * fixed(self.dim)) + 2 * self.out_grid(grid).size * fixed(self.dim)
+        keys_values_and_their_maps = 4 * grid.size * fixed(self.dim)
+        return grid.size * dim + keys_values_and_their_maps + 2 * self.out_grid(grid).size * fixed(self.dim)
 
     @override
     def build(self, dim: int) -> "RegionAttentionBlock":
@@ -109,32 +107,26 @@ class RegionAttentionBlock(Block):
         self.key_levels_dim, self.point_dim = spec.widths(dim)
         inner = fixed(spec.dim)
         self.point = nn.Linear(self.point_dim, inner, bias=False)
-        self.key_mlp = _mlp(self.key_levels_dim, inner)
-        self.value_mlp = _mlp(self.key_levels_dim, inner)
+        self.key_mlp, self.value_mlp = (
+            FeedForward(dim=self.key_levels_dim, hidden_dim=inner, out_dim=inner, function="gelu", has_bias=True)
+            for _ in range(2)
+        )
         self.point_norm = LayerNorm(inner, eps=spec.eps)
         self.key_norm = LayerNorm(inner, eps=spec.eps)
         self.value_norm = LayerNorm(inner, eps=spec.eps)
-        self.query_proj = nn.Linear(inner, inner)
-        self.key_proj = nn.Linear(inner, inner)
-        self.value_proj = nn.Linear(inner, inner)
-        self.out_proj = nn.Linear(inner, inner)
+        head_dim = heads_of(inner, num_heads=spec.num_heads, what="region attention")
+        self.attention = Attention(dim=inner, key_dim=inner, num_heads=spec.num_heads, head_dim=head_dim)
 
     @override
     def forward(self, features: Float[Tensor, "batch patches dim"], grid: Places) -> Float[Tensor, "batch regions out"]:
         grid = grid.spatial("region attention")
         out = self.spec.out_grid(grid)
-        heads = self.spec.num_heads
         levels = features[..., : self.key_levels_dim]
         points = middles(features[..., -self.point_dim :], grid=grid, out=out)
-        query = self.query_proj(self.point_norm(self.point(points)))
-        key = self.key_proj(self.key_norm(self.key_mlp(levels)))
-        value = self.value_proj(self.value_norm(self.value_mlp(levels)))
-        attended = F.scaled_dot_product_attention(
-            rearrange(query, "b p (n d) -> (b p) n 1 d", n=heads),
-            regions(key, grid=out, factor=self.spec.factor, heads=heads),
-            regions(value, grid=out, factor=self.spec.factor, heads=heads),
-        )
-        return self.out_proj(rearrange(attended, "(b p) n 1 d -> b p (n d)", p=out.size))
+        queries = rearrange(self.point_norm(self.point(points)), "b p c -> (b p) 1 c")
+        keys = regions(self.key_norm(self.key_mlp(levels)), grid=out, factor=self.spec.factor)
+        values = regions(self.value_norm(self.value_mlp(levels)), grid=out, factor=self.spec.factor)
+        return rearrange(self.attention(queries, keys, values), "(b p) 1 c -> b p c", p=out.size)
 
 
 def middles(features: Float[Tensor, "batch patches dim"], *, grid: Grid, out: Grid) -> Float[Tensor, "batch out dim"]:
@@ -150,19 +142,14 @@ def middles(features: Float[Tensor, "batch patches dim"], *, grid: Grid, out: Gr
 
 
 def regions(
-    tokens: Float[Tensor, "batch patches dim"], *, grid: Grid, factor: int, heads: int
-) -> Float[Tensor, "batch_regions heads members head_dim"]:
-    """Gather the patches of each region, with the heads apart.
+    tokens: Float[Tensor, "batch patches dim"], *, grid: Grid, factor: int
+) -> Float[Tensor, "batch_regions members dim"]:
+    """Gather the patches of each region.
 
     Args:
         tokens: patches in raster order.
         grid: the grid of the regions.
         factor: patches a side of a region.
-        heads: attention heads.
     """
-    pattern = "b (t h r w q) (n d) -> (b t h w) n (r q) d"
-    return rearrange(tokens, pattern, t=grid.frames, h=grid.rows, w=grid.cols, r=factor, q=factor, n=heads)
-
-
-def _mlp(in_dim: int, dim: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(in_dim, dim), nn.GELU(), nn.Linear(dim, dim))
+    pattern = "b (t h r w q) c -> (b t h w) (r q) c"
+    return rearrange(tokens, pattern, t=grid.frames, h=grid.rows, w=grid.cols, r=factor, q=factor)

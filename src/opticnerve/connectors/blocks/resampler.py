@@ -10,7 +10,7 @@ from typing_extensions import override
 from opticnerve.connectors.blocks.attention import Attention, attention_flops, heads_of, learned_queries
 from opticnerve.connectors.blocks.base import Block, BlockSpec
 from opticnerve.connectors.blocks.norm import make_norm
-from opticnerve.connectors.blocks.positions import resize_table, sincos_table
+from opticnerve.connectors.blocks.positions import add_to_frames, resize_table, sincos_table
 from opticnerve.errors import SpecError
 from opticnerve.grid import Grid, Places, Queries
 
@@ -78,8 +78,8 @@ class Resampler(BlockSpec):
 
     @override
     def activation_values(self, grid: Places, dim: int) -> int:
-        features_table_keys_k_v = 5 * grid.size * dim
-        return features_table_keys_k_v + 3 * self.num_queries * dim
+        features_placed_keys_values = 4 * grid.size * dim
+        return features_placed_keys_values + 3 * self.num_queries * dim
 
     @override
     def build(self, dim: int) -> "ResamplerBlock":
@@ -109,15 +109,13 @@ class ResamplerBlock(Block):
         queries = self.query_norm(self.queries)
         if self.spec.has_query_positions:
             queries = queries + self.table
-        keys = features + self.key_table(grid.spatial("resample by position")).to(features)
+        keys = add_to_frames(features, self.key_table(grid.spatial("resample by position")).to(features))
         return self.attention(queries[None], keys, features)
 
-    def key_table(self, grid: Grid) -> Float[Tensor, "patches dim"]:
-        """Return the positions of the keys; every frame has the same."""
+    def key_table(self, grid: Grid) -> Float[Tensor, "places dim"]:
+        """Return the positions of the keys of one frame."""
         if self.spec.key_positions == "computed":
             dim, device = self.queries.shape[-1], self.queries.device
-            table = sincos_table(rows=grid.rows, cols=grid.cols, dim=dim, device=device)
-        else:
-            rows, cols = self.spec.query_grid
-            table = resize_table(self.table, rows=rows, cols=cols, out_rows=grid.rows, out_cols=grid.cols)
-        return table.repeat(grid.frames, 1)
+            return sincos_table(rows=grid.rows, cols=grid.cols, dim=dim, device=device)
+        rows, cols = self.spec.query_grid
+        return resize_table(self.table, rows=rows, cols=cols, out_rows=grid.rows, out_cols=grid.cols)

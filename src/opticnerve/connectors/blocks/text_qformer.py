@@ -20,7 +20,8 @@ from opticnerve.grid import Places
 class TextQFormer(QFormer):
     """A Q-Former whose queries also talk to the words of an instruction; only the queries come out.
 
-    The words have their own feed-forward networks and never look at the image.
+    The words have their own feed-forward networks and never look at the image. What they add to `flops` depends on
+    how many they are: `text_flops`.
 
     Source: Dai et al., "InstructBLIP", 2023, section 2.3; InstructBlipQFormerModel of transformers.
     Differs: no dropout; the last layer has no feed-forward network for words, whose result nobody reads.
@@ -41,11 +42,6 @@ class TextQFormer(QFormer):
                 f"a text Q-Former needs words and room for them, got vocab_size={self.vocab_size} and "
                 f"max_text_length={self.max_text_length}"
             )
-
-    @override
-    def flops(self, grid: Places, dim: int) -> int:
-        """Count as in `QFormer`: what an instruction adds depends on its length, see `text_flops`."""
-        return QFormer.flops(self, grid, dim)
 
     def text_flops(self, length: int) -> int:
         """Count the floating-point operations that an instruction adds to those of the image.
@@ -87,7 +83,7 @@ class TextQFormerBlock(TextBlock):
         length = text.ids.shape[1]
         queries = self.norm(self.queries).expand(features.shape[0], -1, -1)
         words = self.norm(self.words(text.ids) + self.positions[:length])
-        mask = torch.cat([text.mask.new_ones(len(text.mask), queries.shape[1]), text.mask], dim=1)[:, None, None]
+        mask = torch.cat([text.mask.new_ones(queries.shape[:2]), text.mask], dim=1)[:, None, None]
         for layer in self.layers:
             queries, words = layer(queries, words, features, mask)
         return queries

@@ -36,8 +36,7 @@ def c_abstractor(
     Keeps: the neighbourhood of each bin, and its place. Loses: what varies inside a bin and the convolutions before the
     average did not carry over.
 
-    Source: Cha et al., "Honeybee: Locality-enhanced Projector for Multimodal LLM", 2024, section 4.1; CAbstractor of
-    projectors.py.
+    Source: Cha et al., "Honeybee: Locality-enhanced Projector for Multimodal LLM", 2024; CAbstractor of projectors.py.
     Differs: grids need not be square; the caller's features are not written to.
 
     Example: 24 x 24 patches of 1024 channels -> 12 x 12 tokens of 1024 channels -> 144 tokens of the LLM's width.

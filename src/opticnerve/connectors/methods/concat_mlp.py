@@ -23,8 +23,8 @@ def concat_mlp(
 
     Keeps: every number of the encoder. Loses: nothing before the MLP.
 
-    Source: Wang et al., "Qwen2-VL", 2024, section 2.1, and transformers' PatchMerger; Lin et al., "VILA", 2024, and
-    Liu et al., "NVILA", 2024 (mlp_downsample in base_projector.py).
+    Source: Wang et al., "Qwen2-VL", 2024, section 2.1, and transformers' PatchMerger; Liu et al., "NVILA", 2024, and
+    VILA's code (mlp_downsample in base_projector.py).
     Differs: patches come in raster order; Qwen's block order is undone at the encoder.
 
     Example: 28 x 28 patches of 1280 channels -> 14 x 14 tokens of 5120 channels -> 196 tokens of the LLM's width.

@@ -13,7 +13,7 @@ def concat_strip(*, length: int = 4, has_norm: bool = True, eps: float = 1e-5, o
     Keeps: every number of the encoder. Loses: the balance of the axes: tokens are as fine as patches from top to
     bottom, and `length` times coarser from left to right.
 
-    Source: Chen et al., "MiniGPT-v2", 2023, section 2; encode_img of minigpt_v2.py.
+    Source: Chen et al., "MiniGPT-v2", 2023; encode_img of minigpt_v2.py.
     Differs: the CLS token is dropped before the norm, which works on single tokens, instead of after it.
 
     Example: 32 x 32 patches of 1408 channels -> 32 x 8 tokens of 5632 channels -> 256 tokens of the LLM's width.

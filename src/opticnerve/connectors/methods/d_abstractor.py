@@ -37,8 +37,8 @@ def d_abstractor(
     Keeps: what the queries find worth reading, in fine and in coarse. Loses: what no query reads: each reads
     num_heads * num_points points a layer, however large the grid is.
 
-    Source: Cha et al., "Honeybee: Locality-enhanced Projector for Multimodal LLM", 2024, section 4.1; DAbstractor of
-    dabs.py, with the defaults of transformers' DeformableDetrConfig.
+    Source: Cha et al., "Honeybee: Locality-enhanced Projector for Multimodal LLM", 2024; DAbstractor of dabs.py, with
+    the defaults of transformers' DeformableDetrConfig.
     Differs: grids need not be square: offsets are in patches along each axis; only the sampling is in float32, not the
     whole projector; no dropout (0.1 in the source, in training).
 

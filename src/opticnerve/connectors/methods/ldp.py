@@ -13,7 +13,7 @@ def ldp(*, factor: int = 2) -> ConnectorSpec:
     Keeps: where things are, since every step is a convolution over the grid. Loses: what the strided 3 x 3
     convolution does not carry over; of the factor^2 patches of a block each channel gets one weighted sum.
 
-    Source: Chu et al., "MobileVLM", 2023, section 3.3; LDPBlock of vision_projector.py.
+    Source: Chu et al., "MobileVLM", 2023; LDPBlock of vision_projector.py.
     Differs: any rows x cols grid is taken; each side comes out as ceil(side / factor), so 7 -> 4. Widths need not be
     multiples of 8, as the source's building blocks ask.
 

@@ -13,7 +13,7 @@ def ldpv2(*, out_grid: tuple[int, int] = (12, 12)) -> ConnectorSpec:
     Keeps: the mean of each bin, and its neighbourhood. Loses: what varies inside a bin. A grid that is smaller than
     `out_grid` is enlarged: then there are more tokens than patches.
 
-    Source: Chu et al., "MobileVLM V2", 2024, section 3.3; LDPNetV2Projector of vision_projector.py.
+    Source: Chu et al., "MobileVLM V2", 2024; LDPNetV2Projector of vision_projector.py.
     Differs: any rows x cols grid is taken, and the size that comes out is an option; frames are pooled one by one.
 
     Example: 24 x 24 patches of 1024 channels -> 24 x 24 of the LLM's width -> 12 x 12 tokens -> 144 tokens.

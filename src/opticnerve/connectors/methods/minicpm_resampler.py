@@ -25,7 +25,7 @@ def minicpm_resampler(
     Keeps: what each query finds; it knows where the patches are. Loses: what no query looks at: there is one look, no
     residual and no feed-forward network.
 
-    Source: Yao et al., "MiniCPM-V", 2024, section 3.1; resampler.py of MiniCPM-Llama3-V 2.5, MiniCPM-V 2.0 and 2.6,
+    Source: Yao et al., "MiniCPM-V", 2024; resampler.py of MiniCPM-Llama3-V 2.5, MiniCPM-V 2.0 and 2.6,
     and OmniLMM. 2.0 with adaptive=False resizes the table even to its own size, which changes nothing.
     Differs: slices of several shapes go in packed, without padding; where the widths are equal the Linear in front
     must be left out by hand.

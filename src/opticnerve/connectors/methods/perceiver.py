@@ -54,9 +54,9 @@ def perceiver(
     Loses: the places of things, unless the features carry them; the fine print of large images, which shares the same
     few latents.
 
-    Source: Alayrac et al., "Flamingo", 2022, section 3.1.1, and OpenFlamingo (helpers.py); Laurencon et al.,
-    "OBELICS" (Idefics), 2023, and "What matters when building vision-language models?" (Idefics2), 2024; Cha et al.,
-    "Honeybee", 2024, the resampler that it is compared with.
+    Source: Alayrac et al., "Flamingo", 2022, and OpenFlamingo (helpers.py); Laurencon et al., "OBELICS" (Idefics),
+    2023, and "What matters when building vision-language models?" (Idefics2), 2024; Cha et al., "Honeybee", 2024, the
+    resampler that its code has to compare with.
     Differs: a Linear to the LLM's width follows, where Flamingo's gated cross-attention takes the encoder's width
     (has_projection=False). Embeddings of the order of several images (media_time_embs) are not part of it: add them
     to the features. Idefics2's latents start random, not all one: equal latents would stay equal.
@@ -64,13 +64,13 @@ def perceiver(
     Example: 24 x 24 patches of 1024 channels -> 64 latents of 1024 channels -> 64 tokens of the LLM's width.
 
     Args:
-        num_latents: tokens that come out, before eos tokens.
+        num_latents: tokens that come out, num_eos_tokens not counted.
         depth: layers. Idefics2: 3.
         num_heads: heads of the latents. Idefics, Idefics2 and Honeybee: 16.
         head_dim: channels of a head. Idefics and Idefics2: 96.
         kv_group: heads that share keys and values. Idefics2: 4.
         has_bias: whether the Linears inside have a bias. Honeybee: True.
-        has_qk_norm: whether heads of queries and keys are normalised (Idefics 80B).
+        has_qk_norm: whether heads of queries and keys have a layer norm. Idefics: True.
         norm: "layer", or "rms" for Idefics2.
         eps: of the norms. Idefics2: 1e-6.
         residual: what attention is added to. Honeybee: "normed".
@@ -80,13 +80,13 @@ def perceiver(
         gate_eps: of that layer norm.
         has_last_norm: whether a norm follows the last layer. Honeybee: False.
         max_frames: frames with a learned embedding (Flamingo); 0 for none.
-        has_position: whether learned positions are added (Honeybee's pos_emb).
+        has_position: whether learned positions are added (pos_emb of Honeybee's code, off in its configuration).
         pos_grid: rows and columns that these are learned for; other grids are refused.
         input_projection: what stands before: nothing, a Linear (Honeybee), or a SwiGLU (Idefics2).
         input_dim: width after it. Honeybee: 1024. Idefics2: the LLM's.
         input_hidden_dim: hidden width of that SwiGLU. Idefics2: that of the LLM's feed-forward networks.
         has_projection: whether a Linear to the LLM's width follows. Idefics and Idefics2: False.
-        num_eos_tokens: learned tokens appended at the end (Honeybee: 1).
+        num_eos_tokens: learned tokens appended at the end (of Honeybee's code, 0 in its configuration).
     """
     parts: list[BlockSpec] = []
     if has_position:

@@ -8,6 +8,7 @@ from opticnerve.connectors.blocks.norm import NormKind
 from opticnerve.connectors.blocks.pool import PoolOdd
 from opticnerve.connectors.checked import checked
 from opticnerve.connectors.spec import ConnectorSpec
+from opticnerve.errors import SpecError
 
 
 @checked
@@ -47,7 +48,17 @@ def pool(
         hidden: the projection's hidden widths; () for one Linear.
         has_bias: whether the Linears have a bias (Gemma 3: False).
         odd: for average, max and conv on grids that the factor does not divide: refuse, or drop the rest (LLaVA).
+
+    Raises:
+        SpecError: the size of what comes out is given in a way that the mode does not go by.
     """
+    if mode == "adaptive" and factor != 2:
+        raise SpecError(f'mode="adaptive" goes by out_grid, not by factor={factor}: leave factor out, or set out_grid')
+    if mode != "adaptive" and (out_grid != (12, 12) or out_frames):
+        raise SpecError(
+            f'out_grid={out_grid} and out_frames={out_frames} are for mode="adaptive", but the mode is "{mode}", which '
+            f"goes by factor"
+        )
     reduce: list[BlockSpec]
     match mode:
         case "adaptive":

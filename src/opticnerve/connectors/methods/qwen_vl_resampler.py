@@ -14,7 +14,7 @@ def qwen_vl_resampler(
     eps: float = 1e-6,
     has_kv_proj: bool = True,
 ) -> ConnectorSpec:
-    """Let a grid of queries look once at the patches near them and elsewhere: always rows x cols tokens.
+    """Let a grid of queries look once at all patches, with the positions of both: always rows x cols tokens.
 
     Keeps: what each query finds; queries know their place and the places of the patches. Loses: what no query looks
     at: there is one look, no residual and no feed-forward network.
