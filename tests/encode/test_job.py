@@ -126,18 +126,22 @@ def test_a_bad_image_is_passed_over_and_the_others_are_finished(tmp_path: Path, 
     assert [path.name for path in out.iterdir()] == ["cat.png.safetensors"]
 
 
-def test_settings_that_do_not_fit_the_first_image_stop_the_job(tmp_path: Path, out: Path):
+def test_settings_that_fit_no_image_stop_the_job(tmp_path: Path, out: Path):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"")
+    images = [paint(tmp_path / "cat.png"), broken, paint(tmp_path / "dog.png")]
     with pytest.raises(GridError, match="cannot merge a 4 x 4 grid by 3"):
-        list(Job(compressor(factor=3), out).run([paint(tmp_path / "cat.png")]))
+        list(Job(compressor(factor=3), out).run(images))
     assert not list(out.iterdir())
 
 
-def test_an_image_that_the_settings_do_not_fit_is_passed_over_later(tmp_path: Path, out: Path):
+def test_an_image_that_the_settings_do_not_fit_is_passed_over_where_another_fits(tmp_path: Path, out: Path):
     square, odd = paint(tmp_path / "a.png", size=(32, 32)), paint(tmp_path / "b.png", size=(24, 40))
-    results = list(Job(compressor(tiling="minicpm"), out).run([square, odd, square]))
-    assert [type(result) for result in results] == [Done, Failed, Done]
-    assert isinstance(results[1], Failed)
-    assert results[1].reason.startswith(f"{odd}: cannot merge a ")
+    results = list(Job(compressor(tiling="minicpm"), out).run([odd, square, odd, square]))
+    assert [type(result) for result in results] == [Failed, Done, Failed, Done]
+    for result in (results[0], results[2]):
+        assert isinstance(result, Failed)
+        assert result.reason.startswith(f"{odd}: cannot merge a ")
 
 
 def test_an_image_that_the_tiling_refuses_is_named(tmp_path: Path, out: Path):

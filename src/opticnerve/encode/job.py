@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 import opticnerve
-from opticnerve.data import MAX_PIXELS, decode_image
+from opticnerve.data import MAX_PIXELS, decode_image, image_size
 from opticnerve.encode.compressor import Compressed, Compressor, Counts
 from opticnerve.encode.store import StoreError, make_folder, read_metadata, write_tokens, write_whole
 from opticnerve.errors import ImageError, OpticNerveError
@@ -96,12 +96,12 @@ class Job:
 
         Raises:
             StoreError: a file cannot be written: the disk is full, or the folder has gone.
-            OpticNerveError: the settings do not fit the very first image that could be read. Later ones that they do
-                not fit are passed over.
+            OpticNerveError: the settings fit none of the images. Where they fit some, the others are passed over.
         """
         has_fitted = False
         taken: dict[Path, str] = {}
-        for path in map(Path, paths):
+        paths = [Path(path) for path in paths]
+        for index, path in enumerate(paths, start=1):
             try:
                 yield self._one(path, taken)
                 has_fitted = True
@@ -109,9 +109,18 @@ class Job:
                 reason = str(error)
                 yield Failed(path=path, reason=reason if reason.startswith(str(path)) else f"{path}: {reason}")
             except OpticNerveError as error:
+                has_fitted = has_fitted or any(map(self._fits, paths[index:]))
                 if isinstance(error, StoreError) or not has_fitted:
                     raise
                 yield Failed(path=path, reason=f"{path}: {error}")
+
+    def _fits(self, path: Path) -> bool:
+        """Tell from its header whether the settings fit an image."""
+        try:
+            self.compressor.count(*image_size(path))
+        except OpticNerveError:
+            return False
+        return True
 
     def _one(self, path: Path, taken: dict[Path, str]) -> Done:
         sha256 = _sha256(path)
