@@ -11,6 +11,7 @@ def test_every_public_name_is_listed_and_there() -> None:
     assert set(opticnerve.__all__) < set(dir(opticnerve))
     assert all(getattr(opticnerve, name) is not None for name in opticnerve.__all__)
     assert opticnerve.methods is opticnerve.connectors.methods
+    assert opticnerve.tiling.InternVLTiling().plan(600, 800).num_tiles == 13
 
 
 def test_a_name_that_there_is_not_is_an_attribute_error() -> None:

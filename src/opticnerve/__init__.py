@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from opticnerve import connectors
+    from opticnerve import checkpoints, connectors, data, encode, encoders, multiscale, tiling
     from opticnerve.connectors import IN, LLM, METHODS, VISION, Connector, ConnectorSpec, Width, method, methods
     from opticnerve.errors import OpticNerveError
     from opticnerve.grid import Grid, Queries
@@ -25,10 +25,19 @@ __all__ = [
     "OpticNerveError",
     "Queries",
     "Width",
+    "checkpoints",
     "connectors",
+    "data",
+    "encode",
+    "encoders",
     "method",
     "methods",
+    "multiscale",
+    "tiling",
 ]
+
+_PACKAGES = {"checkpoints", "connectors", "data", "encode", "encoders", "multiscale", "tiling"}
+"""The names of `__all__` that are packages."""
 
 _HOMES = {"Grid": "opticnerve.grid", "OpticNerveError": "opticnerve.errors", "Queries": "opticnerve.grid"}
 """Where the names of `__all__` live, other than in `opticnerve.connectors`."""
@@ -38,8 +47,9 @@ def __getattr__(name: str) -> object:
     """Import a public name (PEP 562)."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = import_module(_HOMES.get(name, "opticnerve.connectors"))
-    return home if name == "connectors" else getattr(home, name)
+    if name in _PACKAGES:
+        return import_module(f"opticnerve.{name}")
+    return getattr(import_module(_HOMES.get(name, "opticnerve.connectors")), name)
 
 
 def __dir__() -> list[str]:

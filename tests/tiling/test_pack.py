@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opticnerve.errors import ShapeError
+from opticnerve.errors import GridError, ShapeError
 from opticnerve.grid import Grid, Queries
 from opticnerve.tiling import AnyResTiling, InternVLTiling, Packing, PlainTiling, pack, parse_pinpoints
 
@@ -20,6 +20,7 @@ PACKINGS = (
     Packing(merge="spatial_unpad"),
     Packing(merge="spatial_unpad", has_newline=True),
     Packing(merge="spatial_unpad", has_newline=True, rounds_unpad=True),
+    Packing(merge="spatial_unpad", has_newline=True, has_base=False),
     Packing(merge="spatial_unpad", has_newline=True, max_map_tiles=1),
     Packing(merge="spatial_unpad", has_newline=True, max_map_tiles=4),
 )
@@ -55,6 +56,29 @@ def test_a_map_is_in_raster_order_with_a_newline_after_each_row():
         [1, 0], [1, 1], [2, 0], [2, 1], [-1, -1],
         [3, 0], [3, 1], [4, 0], [4, 1], [-1, -1],
     ]  # fmt: skip
+
+
+def test_without_its_base_a_map_stands_alone_unless_the_base_is_all_there_is():
+    plan = AnyResTiling(pinpoints=((672, 672),), merge="spatial", has_base=False).plan(100, 100)
+    joined = pack(plan, numbered(plan, [Grid(1, 1)] * 5), [Grid(1, 1)] * 5, newline=NEWLINE)
+    assert joined.tolist() == [[1, 0], [2, 0], [-1, -1], [3, 0], [4, 0], [-1, -1]]
+    alone = AnyResTiling(pinpoints=(), merge="spatial", has_base=False).plan(100, 100)
+    assert pack(alone, numbered(alone, [Grid(1, 1)]), [Grid(1, 1)], newline=NEWLINE).tolist() == [[0, 0], [-1, -1]]
+
+
+def test_a_max_pooled_map_keeps_the_largest_of_each_2_x_2_and_drops_the_rest():
+    plan = AnyResTiling(pinpoints=((336, 672),), merge="spatial_maxpool2x2", has_newline=False).plan(100, 200)
+    places = [Grid(3, 3)] * 3
+    joined = pack(plan, numbered(plan, places), places)
+    # the map is 3 x 6: two tiles of 3 x 3 side by side; its last row is dropped
+    assert joined[9:].tolist() == [[1, 4], [2, 5], [2, 5]]
+    assert plan.num_tokens(places) == 9 + 3
+
+
+def test_a_map_of_one_row_cannot_be_max_pooled():
+    plan = AnyResTiling(pinpoints=((336, 672),), merge="spatial_maxpool2x2", has_newline=False).plan(100, 200)
+    with pytest.raises(GridError, match='a map of 1 x 4 tokens has no 2 x 2 to pool: use merge="spatial"'):
+        plan.num_tokens([Grid(1, 2)] * 3)
 
 
 def test_padding_is_cut_away_and_an_odd_difference_keeps_one_row_more():

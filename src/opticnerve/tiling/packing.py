@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from opticnerve.errors import SpecError
+from opticnerve.errors import GridError, SpecError
 
 Merge = Literal["flat", "spatial", "spatial_unpad", "spatial_maxpool2x2"]
 """Tile after tile; one map in raster order; one map whose padding is cut away; one map of the maximum of 2 x 2."""
@@ -79,8 +79,13 @@ class Packing:
 
         Returns:
             Rows, columns; at least 1 of each.
+
+        Raises:
+            GridError: the map is too small to be pooled.
         """
         if self.merge == "spatial_maxpool2x2":
+            if min(rows, cols) < 2:
+                raise GridError(f'a map of {rows} x {cols} tokens has no 2 x 2 to pool: use merge="spatial"')
             return rows // 2, cols // 2
         if self.max_map_tiles is None:
             return rows, cols
