@@ -112,7 +112,7 @@ class RegStageBlock(Block):
 
 
 class Bottleneck(nn.Module):
-    """One block of a stage: narrow to nothing, look around, rescale, mix, and add the input back."""
+    """One block of a stage: project, look around, rescale, mix, and add the input back."""
 
     def __init__(self, *, in_dim: int, dim: int, eps: float) -> None:
         super().__init__()
@@ -129,9 +129,9 @@ class Bottleneck(nn.Module):
     @override
     def forward(self, maps: Float[Tensor, "batch in_dim rows cols"]) -> Float[Tensor, "batch dim rows cols"]:
         hidden = maps
-        narrow = (self.enter, self.enter_norm, F.silu)
+        project = (self.enter, self.enter_norm, F.silu)
         look = (self.depthwise, self.depthwise_norm, F.silu)
-        for step in (*narrow, *look, self.scale, self.leave, self.leave_norm):  # one by one: holds two maps at most
+        for step in (*project, *look, self.scale, self.leave, self.leave_norm):  # one by one: holds two maps at most
             hidden = step(hidden)
         hidden = hidden + self.shortcut_norm(self.shortcut(maps))
         return F.silu(hidden)
