@@ -8,8 +8,9 @@ from pathlib import Path
 
 from opticnerve import method
 from opticnerve.data import decode_image
-from opticnerve.encode import Compressor, TiledEncoder, fitting_tiling
+from opticnerve.encode import Compressor
 from opticnerve.encoders import load_encoder
+from opticnerve.views import TiledEncoder, fitting_tiling
 
 LLM_DIM = 2048
 

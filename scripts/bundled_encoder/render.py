@@ -69,7 +69,7 @@ def load_font(name: str, size: int) -> ImageFont.FreeTypeFont:
     """Load one of matplotlib's fonts at a size in px."""
     spec = find_spec("matplotlib")
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("the fonts come from matplotlib, which is missing: pip install 'opticnerve[bundled]'")
+        raise ModuleNotFoundError("the fonts come from matplotlib, which is missing: pip install 'opticnerve[train]'")
     path = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / f"{name}.ttf"
     return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
 

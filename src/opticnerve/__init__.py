@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from opticnerve import checkpoints, connectors, data, encode, encoders, multiscale, tiling
+    from opticnerve import checkpoints, connectors, data, encode, encoders, multiscale, tiling, views
     from opticnerve.connectors import IN, LLM, METHODS, VISION, Connector, ConnectorSpec, Width, method, methods
     from opticnerve.errors import OpticNerveError
     from opticnerve.grid import Grid, Queries
@@ -34,9 +34,10 @@ __all__ = [
     "methods",
     "multiscale",
     "tiling",
+    "views",
 ]
 
-_PACKAGES = {"checkpoints", "connectors", "data", "encode", "encoders", "multiscale", "tiling"}
+_PACKAGES = {"checkpoints", "connectors", "data", "encode", "encoders", "multiscale", "tiling", "views"}
 """The names of `__all__` that are packages."""
 
 _HOMES = {"Grid": "opticnerve.grid", "OpticNerveError": "opticnerve.errors", "Queries": "opticnerve.grid"}

@@ -29,7 +29,7 @@ def opticnerve(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
             raise EncoderError(f'there is no encoder "{name}"')
         return TinyEncoder(num_levels=1 if isinstance(layers, str) else len(layers))
 
-    monkeypatch.setattr("opticnerve.encode.settings.load_encoder", load)
+    monkeypatch.setattr("opticnerve.views.settings.load_encoder", load)
 
     def call(*arguments: object) -> tuple[int, str, str]:
         code = run([str(argument) for argument in arguments])

@@ -5,9 +5,10 @@ import torch
 
 from encode.tiny import TinyEncoder
 from opticnerve import METHODS
-from opticnerve.encode import ViewSettings, compare
+from opticnerve.encode import compare
 from opticnerve.encoders import EncoderInfo
 from opticnerve.errors import EncoderError, SpecError
+from opticnerve.views import ViewSettings
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[TinyEncoder]:
         encoders.append(TinyEncoder(num_levels=1 if isinstance(layers, str) else len(layers)))
         return encoders[-1]
 
-    monkeypatch.setattr("opticnerve.encode.settings.load_encoder", load)
+    monkeypatch.setattr("opticnerve.views.settings.load_encoder", load)
     return encoders
 
 

@@ -5,9 +5,10 @@ import torch
 
 from encode.tiny import TinyEncoder
 from opticnerve import Grid, Queries, method
-from opticnerve.encode import Compressor, TiledEncoder, fitting_layers, fitting_method, fitting_tiling
+from opticnerve.encode import Compressor
 from opticnerve.errors import GridError, SpecError, UnknownNameError
 from opticnerve.tiling import TILINGS, apply
+from opticnerve.views import TiledEncoder, fitting_layers, fitting_method, fitting_tiling
 
 LLM_DIM = 20
 

@@ -12,19 +12,9 @@ from safetensors.torch import save_file
 
 from encode.tiny import TinyEncoder
 from opticnerve import method
-from opticnerve.encode import (
-    Compressor,
-    Done,
-    Failed,
-    Job,
-    StoreError,
-    TiledEncoder,
-    fitting_tiling,
-    make_folder,
-    read_metadata,
-    read_tokens,
-)
+from opticnerve.encode import Compressor, Done, Failed, Job, StoreError, make_folder, read_metadata, read_tokens
 from opticnerve.errors import GridError
+from opticnerve.views import TiledEncoder, fitting_tiling
 
 
 def compressor(*, seed: int = 0, tiling: str = "internvl", factor: int = 2) -> Compressor:

@@ -59,7 +59,8 @@ def _check(connector: ConnectorFlags, output: OutputFlags) -> None:
 def _load(connector: ConnectorFlags, view: ViewFlags) -> "Compressor":
     from opticnerve.cli.options import read_options, read_spec_file
     from opticnerve.connectors import method, read_spec
-    from opticnerve.encode import Compressor, fitting_method
+    from opticnerve.encode import Compressor
+    from opticnerve.views import fitting_method
 
     options = read_options(connector.method_option)
     spec = read_spec(read_spec_file(connector.spec)) if connector.spec else method(connector.method, **options)

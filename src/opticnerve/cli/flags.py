@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
-    from opticnerve.encode import ViewSettings
+    from opticnerve.views import ViewSettings
 
 Pairs = Annotated[tuple[str, ...], Parameter(show=False)]
 
@@ -53,7 +53,7 @@ class ViewFlags:
             SpecError: a flag cannot be read.
         """
         from opticnerve.cli.options import read_layers, read_numbers, read_options
-        from opticnerve.encode import ViewSettings
+        from opticnerve.views import ViewSettings
 
         return ViewSettings(
             encoder=self.encoder,

@@ -1,6 +1,6 @@
 """From image files to visual tokens: the library behind `opticnerve compress`.
 
-tiled = ViewSettings(tiling="internvl").load()
+tiled = views.ViewSettings(tiling="internvl").load()
 compressor = Compressor.with_random_weights(tiled, method("pixel_shuffle"), llm_dim=2048)
 compressed = compressor.compress(decode_image("photo.jpg"))
 compressed.tokens                           # (tokens, llm_dim)
@@ -8,11 +8,8 @@ compressed.tokens                           # (tokens, llm_dim)
 
 from opticnerve.encode.compare import MethodRow, compare
 from opticnerve.encode.compressor import Compressed, Compressor, Counts
-from opticnerve.encode.fit import fitting_layers, fitting_method, fitting_tiling
 from opticnerve.encode.job import Done, Draw, Failed, Job, is_picture, settings_metadata
-from opticnerve.encode.settings import ViewSettings
 from opticnerve.encode.store import StoredTokens, StoreError, make_folder, read_metadata, read_tokens, write_tokens
-from opticnerve.encode.tiled_encoder import Features, TiledEncoder
 
 __all__ = [
     "Compressed",
@@ -21,17 +18,11 @@ __all__ = [
     "Done",
     "Draw",
     "Failed",
-    "Features",
     "Job",
     "MethodRow",
     "StoreError",
     "StoredTokens",
-    "TiledEncoder",
-    "ViewSettings",
     "compare",
-    "fitting_layers",
-    "fitting_method",
-    "fitting_tiling",
     "is_picture",
     "make_folder",
     "read_metadata",

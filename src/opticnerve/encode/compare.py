@@ -8,10 +8,8 @@ from torch import Tensor
 
 from opticnerve.connectors import method
 from opticnerve.encode.compressor import Compressed, Compressor
-from opticnerve.encode.fit import fitting_method
-from opticnerve.encode.settings import ViewSettings
-from opticnerve.encode.tiled_encoder import Features, TiledEncoder
 from opticnerve.errors import OpticNerveError
+from opticnerve.views import Features, TiledEncoder, ViewSettings, fitting_method
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,18 +1,17 @@
 """From an image to its visual tokens, with every count known before anything runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter
 
 import torch
-from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from opticnerve.connectors import Connector, ConnectorSpec
-from opticnerve.encode.tiled_encoder import Features, TiledEncoder
 from opticnerve.grid import Grid, Places
-from opticnerve.tiling import TilePlan, pack
+from opticnerve.tiling import TilePlan
+from opticnerve.views import Features, TiledEncoder, join
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,7 +154,7 @@ class Compressor:
         for batch, grid in zip(features.batches, features.grids, strict=True):
             for some in torch.split(batch, self.tiled.batch_size):
                 tokens += self.connector(some, grid)
-        joined = self._joined(plan, tokens, places)
+        joined = join(plan, tokens, places, newline=self.newline)
         connect_ms = 1000 * (perf_counter() - start)
         return Compressed(
             tokens=joined,
@@ -166,15 +165,6 @@ class Compressor:
             counts=counts,
             stage_ms={"tile": features.tile_ms, "encode": features.encode_ms, "connect": connect_ms},
         )
-
-    def _joined(self, plan: TilePlan, tokens: Sequence[Tensor], places: tuple[Places, ...]) -> Tensor:
-        if len(plan.token_canvases) == len(plan.canvases):
-            return pack(plan, tokens, places, newline=self.newline if plan.packing.has_newline else None)
-        # NVILA lets the tokens of its output scale run row by row over the whole image.
-        (canvas,) = plan.token_canvases
-        place = places[0].spatial("dynamic S2")
-        pattern = "(rows cols) (h w) dim -> (rows h cols w) dim"
-        return rearrange(torch.stack(list(tokens)), pattern, rows=canvas.rows, cols=canvas.cols, h=place.rows)
 
     def _places(self, plan: TilePlan) -> tuple[Places, ...]:
         return tuple(self.spec.out_grid(grid) for grid in self.tiled.grids(plan))

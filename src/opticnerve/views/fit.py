@@ -8,10 +8,10 @@ from typing import get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from opticnerve.connectors import METHODS, ConnectorSpec, method
-from opticnerve.encode.tiled_encoder import TiledEncoder, largest_scale
 from opticnerve.encoders import Encoder, Layers
 from opticnerve.errors import SpecError, UnknownNameError
 from opticnerve.tiling import LLAVA_NEXT_PINPOINTS, TILINGS, Tiling, tiling
+from opticnerve.views.tiled_encoder import TiledEncoder, largest_scale
 
 _PUBLISHED_PX = 336
 """Side of the tiles that LLaVA-NeXT's canvases are made of."""

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from opticnerve.encode.fit import fitting_layers, fitting_tiling
-from opticnerve.encode.tiled_encoder import TiledEncoder
 from opticnerve.encoders import Layers, Prefix, load_encoder
 from opticnerve.errors import SpecError
+from opticnerve.views.fit import fitting_layers, fitting_tiling
+from opticnerve.views.tiled_encoder import TiledEncoder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
