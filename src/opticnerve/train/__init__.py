@@ -1,0 +1,1 @@
+"""Training in stages, from one CPU to many nodes."""
