@@ -18,8 +18,9 @@ from typing import Any
 
 import torch
 from labels import to_pixels
-from render import FONTS, UNSEEN_FONTS, Item, Recipe, draw_scene
+from render import Item, Recipe, draw_scene
 
+from opticnerve.data.reading import FONTS, UNSEEN_FONTS
 from opticnerve.encoders.bundled.model import BundledEncoderModel, load_bundled
 from opticnerve.encoders.bundled.probe import ALPHABET, COLORS, KINDS, MAX_WORD, BundledProbe, load_probe
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from grounds import Box
 from render import Item, Recipe, draw_scene
 from torch import Tensor
 
+from opticnerve.data.reading.grounds import Box
 from opticnerve.encoders.bundled.model import BundledEncoderModel
 from opticnerve.encoders.bundled.probe import ALPHABET, COLORS, KINDS, MAX_WORD
 

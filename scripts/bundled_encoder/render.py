@@ -9,24 +9,16 @@ from __future__ import annotations
 import io
 import math
 import random
-import zlib
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib.util import find_spec
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
-from grounds import Box, draw_background, trace_polygon
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from opticnerve.data.reading import FONTS, is_held_out, load_font
+from opticnerve.data.reading.grounds import Box, draw_background, trace_polygon
 from opticnerve.encoders.bundled.probe import ALPHABET, COLORS, KINDS
 
-FONTS = (
-    "DejaVuSans", "DejaVuSans-Bold", "DejaVuSansMono", "DejaVuSansMono-Bold", "DejaVuSerif", "DejaVuSerif-Bold",
-    "DejaVuSans-Oblique", "STIXGeneral", "STIXGeneralBol", "cmr10", "cmss10", "cmtt10", "cmb10",
-)  # fmt: skip
-UNSEEN_FONTS = ("DejaVuSerif-BoldItalic", "STIXGeneralItalic", "DejaVuSansMono-BoldOblique")
 COLOR_NAMES = tuple(COLORS)
 
 
@@ -57,21 +49,6 @@ class Recipe:
     plain: float = 0.35
     """Share of scenes with a plain white background."""
     attempts_per_megapixel: float = 700.0
-
-
-def is_held_out(word: str) -> bool:
-    """Say whether a word of at least 3 characters belongs to the tenth of all words that training never shows."""
-    return len(word) >= 3 and zlib.crc32(word.encode()) % 10 == 0
-
-
-@lru_cache(maxsize=2048)
-def load_font(name: str, size: int) -> ImageFont.FreeTypeFont:
-    """Load one of matplotlib's fonts at a size in px."""
-    spec = find_spec("matplotlib")
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("the fonts come from matplotlib, which is missing: pip install 'opticnerve[train]'")
-    path = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / f"{name}.ttf"
-    return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
 
 
 class _Canvas:

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from evaluate import score
 from export import export
 from labels import Batch, draw_batch
 from losses import Trainee
 from render import Recipe
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from evaluate import score
 
 STAGE_ONE = 0.1
 MUON_SCALE = 2.0

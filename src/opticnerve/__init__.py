@@ -1,13 +1,16 @@
 """opticnerve: the part of a vision-language model between the vision encoder and the language model.
 
-Names are imported when they are first used, so that `import opticnerve` and the command line start at once.
+Names are imported when they are first used, so that `import opticnerve` and the command line start at once. Importing
+it also makes transformers' Auto classes know its models.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from opticnerve import registration as _registration
+
 if TYPE_CHECKING:
-    from opticnerve import checkpoints, connectors, data, encode, encoders, multiscale, tiling, views
+    from opticnerve import checkpoints, connectors, data, encode, encoders, multiscale, tiling, views, vlm
     from opticnerve.connectors import IN, LLM, METHODS, VISION, Connector, ConnectorSpec, Width, method, methods
     from opticnerve.errors import OpticNerveError
     from opticnerve.grid import Grid, Queries
@@ -35,9 +38,10 @@ __all__ = [
     "multiscale",
     "tiling",
     "views",
+    "vlm",
 ]
 
-_PACKAGES = {"checkpoints", "connectors", "data", "encode", "encoders", "multiscale", "tiling", "views"}
+_PACKAGES = {"checkpoints", "connectors", "data", "encode", "encoders", "multiscale", "tiling", "views", "vlm"}
 """The names of `__all__` that are packages."""
 
 _HOMES = {"Grid": "opticnerve.grid", "OpticNerveError": "opticnerve.errors", "Queries": "opticnerve.grid"}
@@ -56,3 +60,6 @@ def __getattr__(name: str) -> object:
 def __dir__() -> list[str]:
     """List the public names, imported or not."""
     return sorted([*__all__, "__version__"])
+
+
+_registration.register()

@@ -1,6 +1,6 @@
 """Errors that a caller can cause. Every message says what was given, what is needed and what to do next."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -44,6 +44,52 @@ class EncoderError(OpticNerveError):
 
 class CheckpointError(OpticNerveError):
     """Weights do not belong to the connector or encoder that they are read into."""
+
+
+class RecipeError(OpticNerveError, ValueError):
+    """A recipe cannot be trained as it is written."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__(tuple(faults))
+        self.faults: tuple[str, ...] = tuple(faults)
+        """One sentence each: the place, what was given and what is needed."""
+
+    def __str__(self) -> str:
+        """Return all faults, one a line."""
+        return "\n".join(self.faults)
+
+
+class DataError(OpticNerveError):
+    """A source of samples cannot be opened or read."""
+
+
+class BadSampleError(DataError):
+    """One sample cannot be trained on; the others can."""
+
+    def __init__(self, sample: str, reason: str) -> None:
+        super().__init__(sample, reason)  # what pickle hands to a new one, in another process
+
+    @property
+    def sample(self) -> str:
+        """Name of the sample: its source and its place in there."""
+        return str(self.args[0])
+
+    @property
+    def reason(self) -> str:
+        """What is wrong with it."""
+        return str(self.args[1])
+
+    def __str__(self) -> str:
+        """Return the sentence."""
+        return f"{self.sample}: {self.reason}"
+
+
+class TooManyBadSamplesError(DataError):
+    """A larger share of the samples is bad than is allowed."""
+
+    def __init__(self, message: str) -> None:
+        # torch wraps what a worker process raised: it makes a new one from the text of the whole traceback.
+        super().__init__(message.rpartition(f"{type(self).__name__}: ")[2].rstrip())
 
 
 def first_line(error: Exception) -> str:

@@ -321,3 +321,35 @@ def test_folders_give_their_pictures_in_sorted_order_and_files_themselves(tmp_pa
 def test_a_folder_without_pictures_is_refused(tmp_path: Path):
     with pytest.raises(ImageError, match=r"the folder holds no images\. Known suffixes: \.avif, "):
         find_images([tmp_path])
+
+
+@pytest.mark.parametrize("place", ["before the pixels", "behind the pixels"])
+def test_the_orientation_of_a_png_is_read_wherever_it_stands(tmp_path: Path, place: str):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    extra = chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
+    whole = png_16(VALUES_16, channels=1, extra=extra)
+    if place == "behind the pixels":
+        end = chunk(b"IEND", b"")
+        whole = png_16(VALUES_16, channels=1).removesuffix(end) + extra + end
+    path = tmp_path / "a.png"
+    path.write_bytes(whole)
+    assert image_size(path) == (8, 1) == tuple(decode_image(path).shape[1:])
+
+
+def test_the_size_of_a_png_is_read_without_decoding_its_pixels(tmp_path: Path, gradient: Image.Image):
+    path = tmp_path / "a.png"
+    gradient.save(path)
+    path.write_bytes(path.read_bytes()[:80])
+    assert image_size(path) == (40, 60)
+    with pytest.raises(ImageError, match="truncated or damaged"):
+        decode_image(path)
+
+
+def test_bytes_are_read_as_files_are(tmp_path: Path, gradient: Image.Image):
+    path = tmp_path / "a.jpg"
+    gradient.save(path)
+    assert torch.equal(decode_image(path.read_bytes()), decode_image(path))
+    assert image_size(path.read_bytes()) == (40, 60)
+    with pytest.raises(ImageError, match="5 bytes: not an image in a known format"):
+        decode_image(b"hello")

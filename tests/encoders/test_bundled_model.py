@@ -157,7 +157,9 @@ def test_the_shipped_weights_read_words_they_never_saw(
 
 
 def test_training_scenes_and_held_out_scenes_share_no_word(evaluate: ModuleType) -> None:
-    from render import Recipe, draw_scene, is_held_out
+    from render import Recipe, draw_scene
+
+    from opticnerve.data.reading import is_held_out
 
     for held_out in (False, True):
         recipe = Recipe(word_lengths=(3, 4), held_out_words=held_out)

@@ -1,4 +1,4 @@
-"""The command line: `opticnerve compress`, `opticnerve methods`, `opticnerve show`. One file a command."""
+"""The command line: `opticnerve compress`, `train`, `eval`, `ask`, `methods`, `recipes`, `show`. One file a command."""
 
 from opticnerve.cli.app import main, run
 

@@ -10,12 +10,16 @@ from typing import NoReturn
 from cyclopts import App, CycloptsError, Parameter
 
 import opticnerve
+from opticnerve.cli.ask import ask
 from opticnerve.cli.compress import compress
+from opticnerve.cli.eval import evaluate_model
 from opticnerve.cli.exit_codes import INTERRUPTED, MISTAKE
 from opticnerve.cli.methods import methods
 from opticnerve.cli.options import fold_options
+from opticnerve.cli.recipes import recipes
 from opticnerve.cli.show import show
 from opticnerve.cli.terminal import complain
+from opticnerve.cli.train import train
 from opticnerve.errors import OpticNerveError
 
 
@@ -29,9 +33,13 @@ def make_app() -> App:
         result_action="return_value",
         help_format="plaintext",
     )
+    app.command(ask)
     app.command(compress)
+    app.command(evaluate_model, name="eval")
     app.command(methods)
+    app.command(recipes)
     app.command(show)
+    app.command(train)
     return app
 
 

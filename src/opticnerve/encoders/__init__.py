@@ -2,6 +2,7 @@
 
 from opticnerve.encoders.base import Encoder, EncoderInfo
 from opticnerve.encoders.block_order import blocks_from_raster, raster_from_blocks
+from opticnerve.encoders.describe import build_encoder, describe_encoder
 from opticnerve.encoders.levels import Layers
 from opticnerve.encoders.load import Prefix, load_encoder, sketch_encoder
 from opticnerve.encoders.normalisation import Normalisation
@@ -13,6 +14,8 @@ __all__ = [
     "Normalisation",
     "Prefix",
     "blocks_from_raster",
+    "build_encoder",
+    "describe_encoder",
     "load_encoder",
     "raster_from_blocks",
     "sketch_encoder",

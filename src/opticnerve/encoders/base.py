@@ -1,7 +1,9 @@
 """The interface of every vision encoder: pixels in, features on a grid out, and every count known beforehand."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
@@ -32,6 +34,43 @@ class EncoderInfo:
     """Prefix tokens (CLS, registers) that stand before the patches of its output; 0 where they are dropped."""
     normalisation: Normalisation
     """Mean and deviation that its pixels are normalised by."""
+
+    def grid(self, height_px: int, width_px: int) -> Grid:
+        """Tell where the features of an image lie.
+
+        Args:
+            height_px: height of the image.
+            width_px: width of the image.
+
+        Raises:
+            EncoderError: the size does not fit; the message names sizes that do.
+        """
+        self.check_size(height_px, width_px)
+        return Grid(height_px // self.patch_px, width_px // self.patch_px, prefix=self.num_prefix)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values, ready for JSON."""
+        pairs = {"native_px": list(self.native_px), "normalisation": self.normalisation.to_dict()}
+        return {**asdict(self), **pairs}
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> "EncoderInfo":
+        """Read what `to_dict` gave.
+
+        Args:
+            data: plain values.
+
+        Raises:
+            EncoderError: something is missing or unknown.
+        """
+        known = {field.name for field in fields(EncoderInfo)}
+        if set(data) != known:
+            raise EncoderError(f"an encoder is described by {', '.join(sorted(known))}; got {', '.join(sorted(data))}")
+        height, width = data["native_px"]
+        norm = data["normalisation"]
+        normalisation = Normalisation(mean=tuple(norm["mean"]), std=tuple(norm["std"]))
+        fixed: dict[str, Any] = {**data, "native_px": (height, width), "normalisation": normalisation}
+        return EncoderInfo(**fixed)
 
     def check_size(self, height_px: int, width_px: int) -> None:
         """Refuse a size that does not fit.
@@ -123,8 +162,7 @@ class Encoder(nn.Module, ABC):
         Raises:
             EncoderError: the size does not fit; the message names sizes that do.
         """
-        self.info.check_size(height_px, width_px)
-        return Grid(height_px // self.patch_px, width_px // self.patch_px, prefix=self.info.num_prefix)
+        return self.info.grid(height_px, width_px)
 
     def normalise(self, images: UInt8[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
         """Bring pixels to the range that the encoder was trained on: (pixel / 255 - mean) / std, in float32.

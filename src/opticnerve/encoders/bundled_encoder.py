@@ -27,6 +27,7 @@ class BundledEncoder(Encoder):
     def __init__(self, info: EncoderInfo, *, model: "BundledEncoderModel", levels: tuple[int, ...]) -> None:
         super().__init__(info)
         self.model = model
+        self.levels = levels
         self._layers = tuple(level - 1 for level in levels) or (-1,)
         if levels:
             model.num_layers = max(levels)

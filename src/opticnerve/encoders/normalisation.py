@@ -21,6 +21,10 @@ class Normalisation:
                 f"normalisation needs three means and three deviations above 0, got mean={self.mean}, std={self.std}"
             )
 
+    def to_dict(self) -> dict[str, list[float]]:
+        """Return mean and deviation as lists, ready for JSON."""
+        return {"mean": list(self.mean), "std": list(self.std)}
+
 
 OPENAI_CLIP = Normalisation(mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711))
 IMAGENET = Normalisation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))

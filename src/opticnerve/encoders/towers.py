@@ -90,13 +90,17 @@ class TowerPlan:
         has_switch = "interpolate_pos_encoding" in inspect.signature(self.cls.forward).parameters
         return ImageFeed(native_px=(self.native_px, self.native_px), has_switch=has_switch)
 
+    def fresh_config(self) -> Any:  # noqa: ANN401
+        """Copy the config, for a model that will change it."""
+        return copy.deepcopy(self.config)
+
     def skeleton(self, *, num_layers: int) -> nn.Module:
         """Build the tower on the meta device, without weights.
 
         Args:
             num_layers: how many of its layers to build.
         """
-        config = copy.deepcopy(self.config)
+        config = self.fresh_config()
         setattr(config, self.layers_key, num_layers)
         with torch.device("meta"):
             # Eager attention costs the same, and unlike the others never looks at the values of a mask.

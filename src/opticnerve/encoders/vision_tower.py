@@ -53,6 +53,16 @@ class VisionTower(Encoder):
         self._num_dropped = num_prefix - info.num_prefix
         self._known_flops: dict[tuple[int, int], int] = {}
 
+    @property
+    def plan(self) -> TowerPlan:
+        """What it was built from, with all of its layers."""
+        return self._plan
+
+    @property
+    def num_tower_prefix(self) -> int:
+        """Tokens that the tower puts before the patches, kept or not."""
+        return self._num_dropped + self.info.num_prefix
+
     @override
     def forward(self, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch positions dim"]:
         grid = self.grid(pixels.shape[-2], pixels.shape[-1])

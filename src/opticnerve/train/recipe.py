@@ -6,7 +6,7 @@ Unknown keys and wrong types are refused with their place.
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Plain(BaseModel):
@@ -49,7 +49,11 @@ class ReadingData(Plain):
     num_samples: int = Field(ge=1)
     """Images; the i-th is the same in every run."""
     level: float = Field(default=1.0, ge=0, le=1)
-    """From 0, easy, to 1, glyphs of a few pixels."""
+    """From 0, a thing or three in large type, to 1, many things, and glyphs of a few pixels."""
+    num_questions: int = Field(default=4, ge=1)
+    """Most questions about an image."""
+    has_pictures: bool = True
+    """Without pictures a sample is its questions and labels alone: for the objective "symbols"."""
 
 
 class LlavaData(Plain):
@@ -133,6 +137,10 @@ class Stage(Plain):
     "llm.layers.16-31". The most precise name wins. What is not named is frozen."""
     data: tuple[Data, ...] = Field(min_length=1)
     """Sources, mixed in proportion to their sizes."""
+    template: Literal["model"] | str = "model"
+    """Chat template of this stage: the model's, or the name of one of ours. The last stage's stays with the model."""
+    tiling_options: dict[str, object] = Field(default_factory=dict[str, object])
+    """Options of the model's tiling that differ in this stage, such as fewer tiles. The trained model has its own."""
     objective: Objective = Answers()
     epochs: float | None = Field(default=None, gt=0)
     """Times through the data; or `steps`."""
@@ -142,9 +150,13 @@ class Stage(Plain):
     """Samples of an optimizer step, over all processes and accumulated micro-batches."""
     micro_batch_size: int = Field(default=8, ge=1)
     """Samples that one process holds at once."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """Muon takes the matrices of linear layers, and AdamW the rest; for what is trained from nothing."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup_ratio: float = Field(default=0.03, ge=0, lt=1)
     """Share of the steps in which the rate rises."""
+    warmup_steps: int | None = Field(default=None, ge=0)
+    """Steps in which the rate rises, instead of `warmup_ratio`."""
     min_lr_ratio: float = Field(default=0.0, ge=0, le=1)
     """Where the cosine ends, as a share of the peak."""
     weight_decay: float = Field(default=0.0, ge=0)
@@ -155,6 +167,8 @@ class Stage(Plain):
     """Longest sample, visual tokens included; longer ones are skipped and counted."""
     precision: Literal["fp32", "bf16"] = "bf16"
     gradient_checkpointing: bool = False
+    sharding: Literal["ddp", "fsdp2"] = "ddp"
+    """What several processes do: each holds everything, or each holds a share of weights and optimizer."""
     packing: bool = False
     """Several samples in one row, up to `max_tokens`, without seeing each other."""
     group_by_length: bool = False
@@ -163,6 +177,15 @@ class Stage(Plain):
     """Adapters for the LLM; `open` must then name "llm"."""
     cache_features: bool = False
     """Run a frozen encoder once for each image, not once for each epoch, and keep the features on disk."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> "Stage":
+        if (self.epochs is None) == (self.steps is None):
+            given = "neither" if self.epochs is None else "both"
+            raise ValueError(f"needs epochs or steps, got {given}")
+        if self.lora is not None and "llm" not in self.open:
+            raise ValueError('lora needs "llm" in open, with the learning rate of the adapters')
+        return self
 
 
 class Recipe(Plain):
@@ -184,5 +207,7 @@ class Recipe(Plain):
     """The run stops when a larger share of the samples is bad."""
     report_to: tuple[str, ...] = ()
     """Trackers of transformers: "tensorboard", "trackio", "wandb"."""
+    features: str = ""
+    """Folder for the features of stages with `cache_features`, which runs may share; empty for one of the run's own."""
     num_workers: int = Field(default=0, ge=0)
     """Processes that read and cut images, for each training process."""

@@ -11,7 +11,8 @@ from opticnerve.connectors import METHODS, ConnectorSpec, method
 from opticnerve.encoders import Encoder, Layers
 from opticnerve.errors import SpecError, UnknownNameError
 from opticnerve.tiling import LLAVA_NEXT_PINPOINTS, TILINGS, Tiling, tiling
-from opticnerve.views.tiled_encoder import TiledEncoder, largest_scale
+from opticnerve.views.sight import largest_scale
+from opticnerve.views.tiled_encoder import TiledEncoder
 
 _PUBLISHED_PX = 336
 """Side of the tiles that LLaVA-NeXT's canvases are made of."""
@@ -59,7 +60,7 @@ def _typed(name: str, options: Mapping[str, object]) -> dict[str, object]:
 
 
 def _fitting(name: str, encoder: Encoder, scales: Sequence[float]) -> dict[str, object]:
-    times = largest_scale(scales)
+    times = largest_scale(tuple(scales))
     native = (*encoder.native_px, encoder.info.step_px, encoder.patch_px)
     if any(px * times != int(px * times) for px in encoder.native_px):
         raise SpecError(

@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import cast
 
 import torch
-from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from opticnerve.encoders import Encoder, Layers
 from opticnerve.grid import Grid
-from opticnerve.multiscale import S2, DynamicS2, S2Encoder
-from opticnerve.tiling import TilePlan, Tiling, apply, split
+from opticnerve.multiscale import S2Encoder, TokenEncoder
+from opticnerve.tiling import TilePlan, Tiling, apply
+from opticnerve.views.batch import encode_tiles, join_plan
+from opticnerve.views.sight import Sight, num_scales
 
 Batch = Float[Tensor, "_ _ dim"]
 """Features of tiles of one size: (tiles, positions, dim)."""
@@ -63,17 +63,25 @@ class TiledEncoder:
         batch_size: int = 8,
     ) -> None:
         self.encoder = encoder
-        self.tiling = tiling
-        self.scales = tuple(scales)
+        self.sight = Sight(info=encoder.info, tiling=tiling, scales=tuple(scales))
         self.layers: Layers = layers
         self.batch_size = batch_size
-        s2 = S2(scales=self.scales, comes_at=largest_scale(self.scales), views_per_call=batch_size)
-        self._eye = encoder if self.scales == (1,) else S2Encoder(encoder, spec=s2)
+        self._eye = eye(encoder, self.sight, views_per_call=batch_size)
+
+    @property
+    def tiling(self) -> Tiling:
+        """How images are cut."""
+        return self.sight.tiling
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """S2's multiples of the encoder's size."""
+        return self.sight.scales
 
     @property
     def dim(self) -> int:
         """Channels of the features, all levels and scales together."""
-        return self._eye.dim * _num_scales(self.tiling.plan(*self.encoder.native_px))
+        return self.sight.dim
 
     def grids(self, plan: TilePlan) -> tuple[Grid, ...]:
         """Say where the features of each tile that becomes tokens will lie, in encoder order.
@@ -81,9 +89,7 @@ class TiledEncoder:
         Raises:
             EncoderError: the encoder cannot take tiles of that size.
         """
-        sizes = [canvas.tile_px for canvas in plan.token_canvases for _ in range(canvas.num_tiles)]
-        known = {size: self._eye.grid(*size) for size in dict.fromkeys(sizes)}
-        return tuple(known[size] for size in sizes)
+        return self.sight.grids(plan)
 
     def boxes(self, plan: TilePlan) -> tuple[tuple[float, float, float, float], ...]:
         """Say what each of those tiles shows: top, left, bottom, right in pixels of the image."""
@@ -107,34 +113,24 @@ class TiledEncoder:
             EncoderError: the encoder cannot take tiles of that size.
         """
         start = perf_counter()
-        plan = self.tiling.plan(image.shape[1], image.shape[2])
-        grids = tuple(self._eye.grid(*batch[0].tile_px) for batch in plan.batches)
+        plan = self.sight.plan(image.shape[1], image.shape[2])
+        grids = tuple(self.sight.grid(*batch[0].tile_px) for batch in plan.batches)
         tiles = apply(plan, image)
         tiled = perf_counter()
-        batches = tuple(self._run(batch) for batch in tiles)
-        if _num_scales(plan) > 1:
-            batches, grids = self._joined(plan, batches, grids[0]), grids[:1]
+        batches = tuple(encode_tiles(self._eye, batch, views_per_call=self.batch_size) for batch in tiles)
+        if num_scales(plan) > 1:
+            batches, grids = tuple(join_plan(torch.cat(batches), [plan], grid=grids[0])), grids[:1]
         encoded = perf_counter()
         tile_ms, encode_ms = 1000 * (tiled - start), 1000 * (encoded - tiled)
         return Features(plan=plan, batches=batches, grids=grids, tile_ms=tile_ms, encode_ms=encode_ms)
 
-    def _run(self, tiles: UInt8[Tensor, "tiles 3 height width"]) -> Batch:
-        chunks = torch.split(tiles, self.batch_size)
-        return torch.cat([cast("Tensor", self._eye(self._eye.normalise(some))) for some in chunks])
 
-    def _joined(self, plan: TilePlan, batches: Sequence[Tensor], grid: Grid) -> tuple[Tensor, ...]:
-        """Join the scales on the channels, and cut the map of the output scale into its tiles again."""
-        scales = DynamicS2(num_scales=_num_scales(plan), resize_to=plan.output_scale)
-        tiles = tuple((canvas.rows, canvas.cols) for canvas in plan.canvases)
-        (whole,) = scales.merge(torch.cat(list(batches)), images=[tiles], tile=grid)
-        rows, cols = scales.out_tiles(tiles)
-        return (rearrange(split(whole, rows=rows, cols=cols), "tiles dim h w -> tiles (h w) dim"),)
+def eye(encoder: Encoder, sight: Sight, *, views_per_call: int) -> TokenEncoder:
+    """Put S2 around an encoder where there is more than one scale.
 
-
-def largest_scale(scales: Sequence[float]) -> float:
-    """Return the multiple of a tile at which its pixels are needed: the largest scale, and at least 1."""
-    return max([1, *scales])
-
-
-def _num_scales(plan: TilePlan) -> int:
-    return len({canvas.scale for canvas in plan.canvases})
+    Args:
+        encoder: in eval mode, or training.
+        sight: names the scales.
+        views_per_call: most tiles that go through the encoder at once.
+    """
+    return encoder if sight.scales == (1,) else S2Encoder(encoder, spec=sight.s2(views_per_call=views_per_call))

@@ -1,0 +1,140 @@
+"""The connector learns to say, in the LLM's own vectors, what each visual token shows."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, l1_loss
+from transformers import PreTrainedTokenizerBase
+from typing_extensions import override
+
+from opticnerve.data.reading import LABELS, MAX_CODE, NUM_CLASSES
+from opticnerve.errors import SpecError
+from opticnerve.grid import Places, Queries
+from opticnerve.train.objectives.base import LossSum, Objective, model_inputs
+from opticnerve.train.objectives.spelled import SpelledTokens, stack_cells
+
+_BOX_WEIGHT = 10.0
+_MATCH_WEIGHT = 4.0
+_EMPTY_WEIGHT = 0.15
+"""Of an empty cell, of which there are many, in the match."""
+_TEXT, _BAR = 1, 8
+
+
+class AlignmentLoss(Objective):
+    """Dense labels for visual tokens; an item is a token.
+
+    Each token is asked by linear maps, which exist in training only, for its characters, kinds, colours, steps and box;
+    and it is pulled towards the vector that spells its cell out. Tokens on a grid are asked for the cell that they come
+    from; learned queries, which come from nowhere, for one cell each, row by row.
+
+    Args:
+        tokenizer: the LLM's.
+        dim: width of the LLM's embeddings.
+
+    Source: the dense supervision is this library's own; spelling visual tokens out in an embedding table follows Ovis
+    (Lu et al., 2024), which keeps the table in the model and this does not.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, dim: int) -> None:
+        super().__init__()
+        self.spelled = SpelledTokens(tokenizer, dim=dim)
+        self.classes = nn.Linear(dim, sum(NUM_CLASSES))
+        self.box = nn.Linear(dim, 4)
+
+    @override
+    def forward(self, model: nn.Module, batch: Mapping[str, object]) -> LossSum:
+        tokens, rows, cols = image_tokens(model, batch)
+        items = cast("Mapping[str, list[Tensor]]", batch["labels_extra"])["items"]
+        classes, boxes = stack_cells(items, rows=rows, cols=cols)
+        words = cast("Any", model).get_input_embeddings().weight
+        return self.loss(tokens.float(), classes, boxes, words=words)
+
+    def loss(
+        self,
+        tokens: Float[Tensor, "batch cells dim"],
+        classes: Int[Tensor, "batch cells labels"],
+        boxes: Float[Tensor, "batch cells 4"],
+        *,
+        words: Float[Tensor, "vocabulary dim"],
+    ) -> LossSum:
+        """Compare visual tokens with the labels of their cells.
+
+        Args:
+            tokens: of each image.
+            classes: of each label of each cell.
+            boxes: of the thing that fills most of each cell.
+            words: the LLM's embeddings.
+
+        Returns:
+            The mean loss of a token, times the number of tokens.
+        """
+        is_full = classes[..., MAX_CODE] > 0
+        losses: list[Tensor] = []
+        for label, scores in enumerate(self.classes(tokens).split(NUM_CLASSES, dim=-1)):
+            asked = _asked(label, classes, is_full)
+            losses.append(_mean(cross_entropy(scores[asked], classes[..., label][asked], reduction="sum"), asked))
+        wrong = l1_loss(self.box(tokens)[is_full], boxes[is_full], reduction="sum") / 4
+        target = self.spelled(classes, boxes, words).detach()
+        weight = torch.where(is_full, 1.0, _EMPTY_WEIGHT)
+        distance = ((tokens - target).square().mean(-1) * weight).mean() / target.var()
+        mean = torch.stack(losses).sum() + _BOX_WEIGHT * _mean(wrong, is_full) + _MATCH_WEIGHT * distance
+        count = torch.tensor(is_full.numel(), device=tokens.device)
+        return LossSum(total=mean * count, count=count, logs={})
+
+
+def image_tokens(model: nn.Module, batch: Mapping[str, object]) -> tuple[Float[Tensor, "images cells dim"], int, int]:
+    """Make the visual tokens of a batch whose images all lie on one map.
+
+    Args:
+        model: the vision-language model.
+        batch: what the collator has made.
+
+    Returns:
+        The tokens, and the rows and columns of their map.
+
+    Raises:
+        SpecError: the images have several tiles, or differ in size.
+    """
+    vlm: Any = getattr(model, "model", model)
+    given, sizes = model_inputs(batch), cast("Tensor", batch["image_sizes"])
+    plans = vlm.plans(sizes)
+    grids = {grid for plan in plans for grid in vlm.sight.grids(plan)}
+    if len(grids) != 1 or any(len(plan.token_canvases) != 1 or plan.token_canvases[0].num_tiles != 1 for plan in plans):
+        raise SpecError(
+            'alignment labels one map of tokens for each image, but the images have several tiles: use tiling "plain"'
+        )
+    features = given.get("image_features")
+    if features is None:
+        features = vlm.image_features(given["pixel_values"], sizes)
+    tokens = torch.stack(list(vlm.visual_tokens(features, sizes)))
+    rows, cols = map_of(vlm.multi_modal_projector.connector.spec.out_grid(grids.pop()))
+    return tokens, rows, cols
+
+
+def map_of(places: Places) -> tuple[int, int]:
+    """Give the map of labels for tokens on a grid, or the most nearly square one for learned queries.
+
+    Args:
+        places: where the tokens lie.
+    """
+    if isinstance(places, Queries):
+        rows = max(side for side in range(1, int(places.num**0.5) + 1) if places.num % side == 0)
+        return rows, places.num // rows
+    return places.rows, places.cols
+
+
+def _asked(label: int, classes: Tensor, is_full: Tensor) -> Bool[Tensor, "batch cells"]:
+    """Say where a label has a fair answer."""
+    kind = classes[..., MAX_CODE]
+    if label < MAX_CODE:
+        return kind == _TEXT
+    if LABELS[label] == "value":
+        return kind == _BAR
+    return is_full if LABELS[label] == "color" else torch.ones_like(is_full)
+
+
+def _mean(total: Tensor, of: Sequence[bool] | Tensor) -> Tensor:
+    return total / torch.as_tensor(of).sum().clamp(min=1)

@@ -1,0 +1,81 @@
+"""The LLM learns the questions on visual tokens that are spelled out, before it ever sees a picture."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+from typing_extensions import override
+
+from opticnerve.data.reading import NUM_CLASSES
+from opticnerve.errors import SpecError
+from opticnerve.train.objectives.base import LossSum, Objective, token_loss
+from opticnerve.train.objectives.spelled import SpelledTokens, stack_cells
+
+_WRONG_SHARE = 0.03
+"""Labels that are replaced by random ones: a connector will be wrong at times."""
+_BLUR = 0.05
+"""Noise on the tokens, as a share of their deviation."""
+
+
+class SymbolLoss(Objective):
+    """Next-token loss on answers, with visual tokens made from labels; an item is an answer token.
+
+    The samples have no picture: the visual tokens are put in where the first image would stand. Each micro-batch has
+    one number of them, drawn from `num_tokens`. Questions about what a coarse map does not show stay in.
+
+    Args:
+        tokenizer: the LLM's, with its chat template.
+        dim: width of the LLM's embeddings.
+        num_tokens: numbers of visual tokens to draw from, squares of whole numbers.
+        image_token: what stands for an image in the template.
+
+    Raises:
+        SpecError: a number is not a square.
+    """
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, *, dim: int, num_tokens: Sequence[int], image_token: str
+    ) -> None:
+        super().__init__()
+        self.spelled = SpelledTokens(tokenizer, dim=dim)
+        self.sides = tuple(_side(count) for count in num_tokens)
+        prompt = tokenizer.apply_chat_template([{"role": "user", "content": image_token}], tokenize=False)
+        self.num_before = len(tokenizer.encode(str(prompt).split(image_token)[0], add_special_tokens=False))
+
+    @override
+    def forward(self, model: nn.Module, batch: Mapping[str, object]) -> LossSum:
+        llm: Any = cast("Any", model).parts["llm"]
+        side = self.sides[int(torch.randint(len(self.sides), ()))]
+        items = cast("Mapping[str, list[Tensor]]", batch["labels_extra"])["items"]
+        classes, boxes = stack_cells(items, rows=side, cols=side)
+        words = llm.get_input_embeddings()
+        tokens = self.spelled(_spoil(classes), boxes, words.weight)
+        tokens = tokens + _BLUR * tokens.std().detach() * torch.randn_like(tokens)
+        ids, labels = cast("Tensor", batch["input_ids"]), cast("Tensor", batch["labels"])
+        mask = cast("Tensor", batch["attention_mask"])
+        embeds = _insert(words(ids), tokens, at=self.num_before)
+        labels = _insert(labels, labels.new_full(tokens.shape[:2], -100), at=self.num_before)
+        mask = _insert(mask, mask.new_ones(tokens.shape[:2]), at=self.num_before)
+        logits = llm(inputs_embeds=embeds, attention_mask=mask, use_cache=False).logits
+        total, count = token_loss(logits, labels)
+        return LossSum(total=total, count=count, logs={})
+
+
+def _insert(row: Tensor, new: Tensor, *, at: int) -> Tensor:
+    return torch.cat([row[:, :at], new.to(row.dtype), row[:, at:]], dim=1)
+
+
+def _spoil(classes: Tensor) -> Tensor:
+    """Replace a few labels by random ones."""
+    shape = classes.shape[:-1]
+    other = torch.stack([torch.randint(count, shape, device=classes.device) for count in NUM_CLASSES], dim=-1)
+    return torch.where(torch.rand(classes.shape, device=classes.device) < _WRONG_SHARE, other, classes)
+
+
+def _side(count: int) -> int:
+    side = round(count**0.5)
+    if side * side != count:
+        raise SpecError(f"symbols lie on square maps: num_tokens must be squares such as 16, 64 or 256, got {count}")
+    return side

@@ -1,0 +1,114 @@
+"""The model that a stage starts from, and how it sees and speaks in that stage."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import cast
+
+import torch
+
+from opticnerve.errors import SpecError, UnknownNameError
+from opticnerve.tiling import tiling_from_dict
+from opticnerve.train.folder import MODEL
+from opticnerve.train.recipe import ModelSettings, Stage
+from opticnerve.train.small_llm import SMALL_LLM, write_small_llm
+from opticnerve.vlm import TEMPLATES, OpticNerveForConditionalGeneration, OpticNerveProcessor, assemble
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A model and its processor."""
+
+    model: OpticNerveForConditionalGeneration
+    processor: OpticNerveProcessor
+
+
+def first(settings: ModelSettings, *, seed: int) -> Start:
+    """Put the parts of a recipe together.
+
+    Args:
+        settings: the parts by name.
+        seed: of the connector's weights.
+    """
+    with TemporaryDirectory() as folder:
+        if settings.llm == SMALL_LLM:
+            write_small_llm(Path(folder), seed=seed)
+        model, processor = assemble(
+            encoder=settings.encoder,
+            layers=settings.layers,
+            prefix=settings.prefix,
+            tiling=settings.tiling,
+            tiling_options=settings.tiling_options,
+            scales=settings.scales,
+            method=settings.method,
+            method_options=settings.method_options,
+            llm=folder if settings.llm == SMALL_LLM else settings.llm,
+            template=settings.template,
+            seed=seed,
+        )
+    return Start(model, processor)
+
+
+def after(folder: Path) -> Start:
+    """Read what a stage has made.
+
+    Args:
+        folder: the stage's.
+    """
+    path = folder / MODEL
+    model = cast(
+        OpticNerveForConditionalGeneration,
+        OpticNerveForConditionalGeneration.from_pretrained(path, dtype=torch.float32),
+    )
+    return Start(model, OpticNerveProcessor.from_pretrained(path))
+
+
+def adapt(start: Start, stage: Stage, *, is_last: bool) -> Callable[[], None]:
+    """Let a model see and speak as a stage wants it.
+
+    Args:
+        start: the model and its processor; changed in place.
+        stage: names a template and options of the tiling.
+        is_last: the template stays.
+
+    Returns:
+        Puts back what does not stay; to be called before the model is written.
+
+    Raises:
+        UnknownNameError: there is no such template.
+        SpecError: the tiling has no such option, or the options need weights that the model does not have.
+    """
+    processor, own_template = start.processor, start.processor.chat_template
+    own_sight = start.processor.image_processor.sight
+    if stage.template != "model":
+        if stage.template not in TEMPLATES:
+            raise UnknownNameError("chat template", stage.template, [*TEMPLATES, "model"])
+        processor.chat_template = TEMPLATES[stage.template]
+    if stage.tiling_options:
+        tiling = tiling_from_dict({**own_sight.tiling.to_dict(), **stage.tiling_options})
+        _see(start, replace(own_sight, tiling=tiling))
+
+    def put_back() -> None:
+        _see(start, own_sight)
+        if not is_last:
+            processor.chat_template = own_template
+
+    return put_back
+
+
+def _see(start: Start, sight: object) -> None:
+    """Change how images are seen, in the model and in its processor."""
+    model, projector = start.model.model, start.model.model.multi_modal_projector
+    if sight == model.sight:
+        return
+    fitted = replace(model.sight, tiling=sight.tiling)  # pyright: ignore
+    needs = fitted.plan(*fitted.info.native_px).packing.has_newline
+    if needs and not hasattr(projector, "newline"):
+        raise SpecError(
+            "these tiling_options end rows with a newline vector, which the model has not got: set them in the model"
+            " too"
+        )
+    model.sight = projector.sight = fitted
+    start.processor.image_processor.sight = fitted
+    start.processor.image_processor._known_counts.clear()
