@@ -23,6 +23,7 @@ from opticnerve.train.recipe import Recipe
 from opticnerve.train.run import run
 from opticnerve.train.sources import open_feed
 from opticnerve.train.starts import after, first
+from opticnerve.train.state_files import copy_into
 from train import tiny
 
 OPEN = {"connector": 1e-2, "llm": 5e-3}
@@ -242,6 +243,34 @@ def test_a_folder_that_cannot_be_made_is_an_error(parts: Path, tmp_path: Path) -
         run(tiny.recipe(parts), tmp_path / "file" / "out")
 
 
+def test_a_broken_result_of_a_stage_is_not_built_upon(parts: Path, tmp_path: Path) -> None:
+    recipe = tiny.recipe(parts, tiny.stage(parts, steps=1), tiny.stage(parts, name="two", steps=1))
+    run(recipe, tmp_path)
+    file = tmp_path / "1-align" / "model" / "model.safetensors"
+    file.unlink()  # it is the run's own only in the last stage
+    with pytest.raises(TrainingError, match=r"1-align/model is broken: model.safetensors is missing. Remove it; its"):
+        run(recipe, tmp_path)
+
+
+def test_a_log_that_cannot_be_written_is_an_error(parts: Path, tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").mkdir()
+    with pytest.raises(TrainingError, match=r"log.jsonl: the log cannot be written: Is a directory"):
+        run(tiny.recipe(parts), tmp_path)
+
+
+def test_features_of_an_encoder_that_trains_are_not_kept(parts: Path, tmp_path: Path) -> None:
+    stage = tiny.stage(parts, open={"encoder.layers.2": 1e-3, "connector": 1e-2}, cache_features=True)
+    with pytest.raises(OpticNerveError, match=r"cache_features|features of an encoder"):
+        run(tiny.recipe(parts, stage), tmp_path)
+
+
+def test_weights_of_another_model_are_not_read(tmp_path: Path) -> None:
+    own = {"a": torch.zeros(2), "b": torch.zeros(3)}
+    for stored in ({"a": torch.zeros(2)}, {**own, "b": torch.zeros(4)}, {**own, "c": torch.zeros(1)}):
+        with pytest.raises(TrainingError, match=r"file does not hold what this stage trains: [bc] differ. It"):
+            copy_into(own, stored, source=tmp_path / "file")
+
+
 def test_frozen_weights_that_change_are_found(parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     step = engine.StageTrainer.training_step
 
@@ -381,6 +410,14 @@ def test_what_a_stage_cannot_have_is_explained(
     with pytest.raises(OpticNerveError) as caught:
         run(tiny.recipe(parts, tiny.stage(parts, **changes)), tmp_path)
     assert message in str(caught.value)
+
+
+def test_a_tiling_that_needs_weights_which_are_not_there_is_refused(parts: Path, tmp_path: Path) -> None:
+    model = tiny.recipe(parts).model.model_dump()
+    settings = {**model, "tiling": "anyres", "tiling_options": {"has_newline": False}}
+    recipe = tiny.recipe(parts, tiny.stage(parts, tiling_options={"has_newline": True}), model=settings)
+    with pytest.raises(OpticNerveError, match="these tiling_options end rows with a newline vector, which the model"):
+        run(recipe, tmp_path)
 
 
 def test_bad_samples_are_named_and_passed_over_up_to_a_share(parts: Path, tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from peft import LoraModel
 from safetensors.torch import load_file, save_file  # pyright: ignore[reportUnknownVariableType]
 from transformers import PreTrainedModel, ProcessorMixin
 
-from opticnerve.errors import UnknownNameError
 from opticnerve.train import checkpoints
 from opticnerve.train.arguments import training_arguments
 from opticnerve.train.batches import split_batch
@@ -104,27 +103,10 @@ def seeded(seed: int) -> Generator[None]:
             np.random.set_state(states[1])
 
 
-def build_objective(stage: Stage, model: PreTrainedModel, processor: ProcessorMixin) -> Objective:
-    """Build what a stage minimises.
-
-    Args:
-        stage: names it.
-        model: the model.
-        processor: the model's.
-
-    Raises:
-        UnknownNameError: there is no such objective.
-    """
-    kind = stage.objective.kind
-    if kind not in OBJECTIVES:
-        raise UnknownNameError("objective", kind, OBJECTIVES)
-    return OBJECTIVES[kind](stage.objective, model, processor)
-
-
 def _task(place: Place, model: PreTrainedModel, processor: ProcessorMixin) -> tuple[Task, LoraModel | None]:
     """Put together what is trained; freeze the rest."""
     stage, processes = place.stage, place.processes
-    objective = build_objective(stage, model, processor)
+    objective = OBJECTIVES[stage.objective.kind](stage.objective, model, processor)
     if place.previous is not None and (place.previous / OBJECTIVE_WEIGHTS).is_file():
         _carry_over(objective, place.previous / OBJECTIVE_WEIGHTS)
     parts: dict[str, torch.nn.Module] = {**cast(Any, model).parts, "objective": objective}

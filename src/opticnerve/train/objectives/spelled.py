@@ -20,7 +20,8 @@ class SpelledTokens(nn.Module):
 
     Every vector is the LLM's own embedding of a word: of the colour, the shape, the character, the digit. What stands
     for the same word in another place (the second character, the second colour) is that embedding turned by a fixed
-    random rotation, so that nothing is learned here and a question finds what it names. "Nothing" is the zero vector.
+    random rotation, so that nothing is learned here and a question finds what it names. An empty cell is a full stop: a
+    zero vector would be blown up to noise by the LLM's first norm.
 
     Args:
         tokenizer: the LLM's.
@@ -38,7 +39,7 @@ class SpelledTokens(nn.Module):
         super().__init__()
         words = {
             "symbol_ids": tuple(ALPHABET),
-            "kind_ids": ("code", *KINDS[1:]),
+            "kind_ids": (".", "code", *KINDS[1:]),
             "color_ids": tuple(COLORS),
             "digit_ids": tuple("123456789"),
         }
@@ -58,13 +59,14 @@ class SpelledTokens(nn.Module):
         Args:
             words: the LLM's embeddings.
         """
-        symbols, kinds, colors, digits = (
+        symbols, second_kinds, colors, digits = (
             torch.cat([words.new_zeros(1, words.shape[1]), words[ids]])
-            for ids in (self.symbol_ids, self.kind_ids, self.color_ids, self.digit_ids)
+            for ids in (self.symbol_ids, self.kind_ids[1:], self.color_ids, self.digit_ids)
         )
+        kinds = words[self.kind_ids]
         second_kind, second_color, value = self.turns[MAX_CODE:]
         characters = [symbols @ turn for turn in self.turns[:MAX_CODE]]
-        return [*characters, kinds, colors, kinds @ second_kind, colors @ second_color, digits @ value]
+        return [*characters, kinds, colors, second_kinds @ second_kind, colors @ second_color, digits @ value]
 
     def forward(
         self,

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
 
-from opticnerve.data.reading import NUM_CLASSES
+from opticnerve.data.reading import MAX_CODE, NUM_CLASSES
 from opticnerve.errors import SpecError
 from opticnerve.train.objectives.base import LossSum, Objective, token_loss
 from opticnerve.train.objectives.spelled import SpelledTokens, stack_cells
 
-_WRONG_SHARE = 0.03
+_WRONG_SHARE = 0.02
 """Labels that are replaced by random ones: a connector will be wrong at times."""
 _BLUR = 0.05
 """Noise on the tokens, as a share of their deviation."""
@@ -52,7 +52,8 @@ class SymbolLoss(Objective):
         classes, boxes = stack_cells(items, rows=side, cols=side)
         words = llm.get_input_embeddings()
         tokens = self.spelled(_spoil(classes), boxes, words.weight)
-        tokens = tokens + _BLUR * tokens.std().detach() * torch.randn_like(tokens)
+        is_full = (classes[..., MAX_CODE] > 0)[..., None]
+        tokens = tokens + _BLUR * tokens.std().detach() * torch.randn_like(tokens) * is_full
         ids, labels = cast("Tensor", batch["input_ids"]), cast("Tensor", batch["labels"])
         mask = cast("Tensor", batch["attention_mask"])
         embeds = _insert(words(ids), tokens, at=self.num_before)
@@ -68,10 +69,11 @@ def _insert(row: Tensor, new: Tensor, *, at: int) -> Tensor:
 
 
 def _spoil(classes: Tensor) -> Tensor:
-    """Replace a few labels by random ones."""
+    """Replace a few labels that say something by others that say something; an empty cell stays empty."""
     shape = classes.shape[:-1]
-    other = torch.stack([torch.randint(count, shape, device=classes.device) for count in NUM_CLASSES], dim=-1)
-    return torch.where(torch.rand(classes.shape, device=classes.device) < _WRONG_SHARE, other, classes)
+    other = torch.stack([torch.randint(1, count, shape, device=classes.device) for count in NUM_CLASSES], dim=-1)
+    is_wrong = torch.rand(classes.shape, device=classes.device) < _WRONG_SHARE
+    return torch.where(is_wrong & (classes > 0), other, classes)
 
 
 def _side(count: int) -> int:
