@@ -31,9 +31,9 @@ class SeenImage:
     """Width of the image as it came."""
 
 
-ImageSource: TypeAlias = Path | bytes | Image.Image | UInt8[Tensor, "3 height width"] | SeenImage
-"""An image file, the bytes of one, an opened one, pixels, or features; a sample has features of all images or of none.
-"""
+ImageSource: TypeAlias = Path | bytes | Image.Image | Tensor | SeenImage
+"""An image file, the bytes of one, an opened one, pixels (uint8, (3, height, width)), or features. A sample has
+features of all images or of none."""
 
 
 @dataclass(frozen=True, slots=True)

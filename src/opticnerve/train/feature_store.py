@@ -112,16 +112,39 @@ class FeatureStore:
         return self.folder / f"{shard:05d}.safetensors"
 
 
-def store_name(data: Mapping[str, object], processor: OpticNerveProcessor, *, precision: str) -> str:
-    """Name a store by all that its content depends on.
+def store_name(
+    data: Mapping[str, object],
+    model: OpticNerveForConditionalGeneration,
+    processor: OpticNerveProcessor,
+    *,
+    precision: str,
+) -> str:
+    """Name a store by all that its content depends on: the data, the encoder's weights, and how images are seen.
 
     Args:
         data: the source as plain values.
+        model: its encoder is used.
         processor: the model's, as it sees images.
         precision: that the encoder runs in.
     """
-    facts = {"data": data, "sight": processor.image_processor.sight.to_dict(), "precision": precision}
+    weights = hashlib.sha256()
+    for name, tensor in sorted(model.parts["encoder"].state_dict().items()):
+        weights.update(name.encode())
+        weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    facts = {
+        "data": {**data, "changed": _changed(data)},
+        "encoder": model.config.encoder,
+        "weights": weights.hexdigest(),
+        "sight": processor.image_processor.sight.to_dict(),
+        "precision": precision,
+    }
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _changed(data: Mapping[str, object]) -> int:
+    """Tell when a local file or folder of data was changed, in nanoseconds; 0 for anything else."""
+    path = Path(str(data.get("path", "")))
+    return path.stat().st_mtime_ns if data.get("path") and path.exists() else 0
 
 
 def seer(

@@ -121,8 +121,9 @@ def _stored(
             f'stage "{stage.name}" keeps features of an encoder that a stage of this recipe trains: leave the encoder'
             " frozen in all stages, or set cache_features to false."
         )
-    name = store_name(data.model_dump(mode="json"), start.processor, precision=stage.precision)
-    store = FeatureStore(out / "features" / name, source)
+    plain = data.model_dump(mode="json", exclude_defaults=True)
+    name = store_name(plain, start.model, start.processor, precision=stage.precision)
+    store = FeatureStore(Path(recipe.features or out / "features") / name, source)
     missing = by_first(store.missing)
     if missing and processes.is_first:
         progress.said(

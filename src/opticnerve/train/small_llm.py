@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from opticnerve.data.reading import words_of_questions
 from opticnerve.encoders.bundled.probe import ALPHABET
@@ -45,22 +45,26 @@ def small_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def small_llm(*, seed: int) -> LlamaForCausalLM:
-    """Make the model with random weights: a Llama of 0.4 M parameters.
+def small_llm(*, seed: int) -> Qwen3ForCausalLM:
+    """Make the model with random weights: a Qwen3 of 0.4 M parameters.
+
+    Its normed queries and keys learn to find things in fewer steps than a Llama's.
 
     Args:
         seed: of the weights. The state of torch's own generator is left as it was.
     """
     number = small_tokenizer().get_vocab()
-    config = LlamaConfig(
+    config = Qwen3Config(
         vocab_size=len(number) + 1,  # and the placeholder of images
         hidden_size=128,
         intermediate_size=192,
         num_hidden_layers=3,
         num_attention_heads=4,
         num_key_value_heads=4,
+        head_dim=32,
         max_position_embeddings=2048,
         initializer_range=0.06,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e6},
         tie_word_embeddings=True,
         pad_token_id=number[PAD],
         bos_token_id=number[USER],
@@ -68,7 +72,7 @@ def small_llm(*, seed: int) -> LlamaForCausalLM:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return LlamaForCausalLM(config)
+        return Qwen3ForCausalLM(config)
 
 
 def write_small_llm(folder: Path, *, seed: int) -> None:

@@ -17,7 +17,8 @@ from opticnerve.errors import SpecError
 class ReadingSource:
     """Pages, signs and charts of one split, each with several questions.
 
-    Every sample carries its label "items" (`item_table`), for objectives that align visual tokens with what they show.
+    Every sample carries two labels, for objectives that spell visual tokens out: "items" (`item_table`), and "asked",
+    the number of the thing that each question asks for, -1 where it asks for several.
 
     Raises:
         SpecError: a number cannot be.
@@ -59,7 +60,8 @@ class ReadingSource:
             start = IMAGE if self.has_pictures and not messages else ""
             messages += [Message("user", start + question.text), Message("assistant", question.answer)]
         pixels = (torch.from_numpy(scene.pixels.copy()).permute(2, 0, 1),) if self.has_pictures else ()
-        labels = {"items": item_table(scene.items)}
+        asked = torch.tensor([question.item for question in questions])
+        labels = {"items": item_table(scene.items), "asked": asked}
         return Sample(id=f"reading/{self.split}/{index}", messages=tuple(messages), images=pixels, labels=labels)
 
     def scene(self, index: int) -> tuple[Scene, tuple[Question, ...]]:
