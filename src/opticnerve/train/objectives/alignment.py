@@ -1,12 +1,12 @@
 """The connector learns to say, in the LLM's own vectors, what each visual token shows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, l1_loss
+from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
 
@@ -18,8 +18,8 @@ from opticnerve.train.objectives.spelled import SpelledTokens, stack_cells
 
 _BOX_WEIGHT = 10.0
 _MATCH_WEIGHT = 4.0
-_EMPTY_WEIGHT = 0.15
-"""Of an empty cell, of which there are many, in the match."""
+_EMPTY_WEIGHT = 0.3
+"""Of all empty cells together; full ones have 1."""
 _TEXT, _BAR = 1, 8
 
 
@@ -72,17 +72,26 @@ class AlignmentLoss(Objective):
             The mean loss of a token, times the number of tokens.
         """
         is_full = classes[..., MAX_CODE] > 0
-        losses: list[Tensor] = []
-        for label, scores in enumerate(self.classes(tokens).split(NUM_CLASSES, dim=-1)):
-            asked = _asked(label, classes, is_full)
-            losses.append(_mean(cross_entropy(scores[asked], classes[..., label][asked], reduction="sum"), asked))
-        wrong = l1_loss(self.box(tokens)[is_full], boxes[is_full], reduction="sum") / 4
+        losses = [
+            self._label(label, scores, classes, is_full)
+            for label, scores in enumerate(self.classes(tokens).split(NUM_CLASSES, dim=-1))
+        ]
+        wrong = (self.box(tokens) - boxes).abs().mean(-1)
         target = self.spelled(classes, boxes, words).detach()
-        weight = torch.where(is_full, 1.0, _EMPTY_WEIGHT)
-        distance = ((tokens - target).square().mean(-1) * weight).mean() / target.var()
-        mean = torch.stack(losses).sum() + _BOX_WEIGHT * _mean(wrong, is_full) + _MATCH_WEIGHT * distance
+        distance = (tokens - target).square().mean(-1) / target.square().mean()
+        losses += [_BOX_WEIGHT * _mean(wrong, is_full), _MATCH_WEIGHT * _balanced(distance, is_full)]
         count = torch.tensor(is_full.numel(), device=tokens.device)
-        return LossSum(total=mean * count, count=count, logs={})
+        return LossSum(total=torch.stack(losses).sum() * count, count=count, logs={})
+
+    def _label(self, label: int, scores: Tensor, classes: Tensor, is_full: Tensor) -> Tensor:
+        """Cross-entropy of one label, where it has a fair answer."""
+        kind, wanted = classes[..., MAX_CODE], classes[..., label]
+        loss = cross_entropy(scores.flatten(0, 1), wanted.flatten(), reduction="none").view_as(wanted)
+        if label < MAX_CODE:
+            return _mean(loss, kind == _TEXT)
+        if LABELS[label] == "value":
+            return _mean(loss, kind == _BAR)
+        return _balanced(loss, wanted > 0)
 
 
 def image_tokens(model: nn.Module, batch: Mapping[str, object]) -> tuple[Float[Tensor, "images cells dim"], int, int]:
@@ -126,15 +135,10 @@ def map_of(places: Places) -> tuple[int, int]:
     return places.rows, places.cols
 
 
-def _asked(label: int, classes: Tensor, is_full: Tensor) -> Bool[Tensor, "batch cells"]:
-    """Say where a label has a fair answer."""
-    kind = classes[..., MAX_CODE]
-    if label < MAX_CODE:
-        return kind == _TEXT
-    if LABELS[label] == "value":
-        return kind == _BAR
-    return is_full if LABELS[label] == "color" else torch.ones_like(is_full)
+def _balanced(loss: Tensor, is_full: Tensor) -> Tensor:
+    """Average over full cells and over empty ones, of which there are many, and add the two up."""
+    return _mean(loss, is_full) + _EMPTY_WEIGHT * _mean(loss, ~is_full)
 
 
-def _mean(total: Tensor, of: Sequence[bool] | Tensor) -> Tensor:
-    return total / torch.as_tensor(of).sum().clamp(min=1)
+def _mean(loss: Tensor, where: Tensor) -> Tensor:
+    return (loss * where).sum() / where.sum().clamp(min=1)
