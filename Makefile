@@ -4,7 +4,7 @@ BIN := .venv/bin
 SETUP := .venv/.setup.stamp
 TYPED := --jaxtyping-packages='opticnerve,beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))'
 
-.PHONY: setup demo test lint types imports docs unit unchecked test-slow bundled clean
+.PHONY: setup demo test lint types imports docs unit unchecked test-slow bundled family clean
 
 setup: $(SETUP)
 
@@ -19,6 +19,8 @@ $(SETUP): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/opticnerve compress examples/images --out demo/tokens --picture --overwrite
 	$(BIN)/opticnerve compress examples/images/page.png --all-methods
+	$(BIN)/opticnerve ask examples/reading/codes.png --all-methods \
+		"What does the green code say?" "Read the code at the bottom right." "Where is the blue diamond?"
 
 test: lint types imports docs unit unchecked
 
@@ -48,6 +50,11 @@ test-slow: setup
 # an hour on one core; then copy and score as scripts/bundled_encoder/README.md says
 bundled: setup
 	$(BIN)/python scripts/bundled_encoder/train.py --minutes 58 --out build/bundled_encoder
+
+# an hour on two cores
+family: setup
+	$(BIN)/python scripts/bundled_family/train.py --out build/family
+	$(BIN)/python scripts/bundled_family/export.py --out build/family
 
 clean:
 	rm -rf .venv site demo build dist

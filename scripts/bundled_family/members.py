@@ -9,10 +9,10 @@ PAGE: dict[str, Any] = {"tiling": "plain", "tiling_options": {"height_px": 512, 
 
 MEMBERS: dict[str, dict[str, Any]] = {
     "pixel_shuffle": {**PAGE, "method": "pixel_shuffle"},
-    "concat_mlp": {**PAGE, "method": "concat_mlp"},
+    "concat_mlp": {**PAGE, "method": "concat_mlp", "method_options": {"hidden": [128]}},
     "pool": {**PAGE, "method": "pool"},
     "ldpv2": {**PAGE, "method": "ldpv2", "method_options": {"out_grid": [12, 12]}},
-    "resampler": {**PAGE, "method": "qwen_vl_resampler", "method_options": {"num_queries": 64, "num_heads": 4}},
+    "resampler": {**PAGE, "method": "qwen_vl_resampler", "method_options": {"query_grid": [8, 8], "head_dim": 32}},
     "s2_pool": {"tiling": "plain", "scales": [1, 2], "method": "pool"},
 }
 """Model settings by name: 256, 256, 256, 144, 64 and 64 visual tokens for an image."""

@@ -1,7 +1,7 @@
 """Train the bundled family: `python scripts/bundled_family/train.py --out build/family`.
 
-The language model is trained once, by the first two stages of the recipe `tiny`; then each connector is aligned with it
-and both are tuned together, by the last two. Stop it and start it again at will. Members train side by side with
+The language model is trained once, by the first three stages of the recipe `tiny`; then each connector is aligned with
+it, and both are tuned together, by the last two. Stop it and start it again at will. Members train side by side with
 `--only`, once the language model is there.
 """
 
@@ -22,7 +22,7 @@ from opticnerve.train.recipe import ModelSettings, Recipe
 from opticnerve.train.run import run
 from opticnerve.vlm import OpticNerveForConditionalGeneration, OpticNerveProcessor
 
-NUM_LANGUAGE_STAGES = 2
+NUM_LANGUAGE_STAGES = 3
 
 
 class Lines(Silent):

@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING
 from opticnerve import registration as _registration
 
 if TYPE_CHECKING:
-    from opticnerve import checkpoints, connectors, data, encode, encoders, multiscale, tiling, views, vlm
+    from opticnerve import (
+        checkpoints,
+        connectors,
+        data,
+        encode,
+        encoders,
+        evaluate,
+        family,
+        multiscale,
+        tiling,
+        train,
+        views,
+        vlm,
+    )
     from opticnerve.connectors import IN, LLM, METHODS, VISION, Connector, ConnectorSpec, Width, method, methods
     from opticnerve.errors import OpticNerveError
     from opticnerve.grid import Grid, Queries
@@ -33,15 +46,31 @@ __all__ = [
     "data",
     "encode",
     "encoders",
+    "evaluate",
+    "family",
     "method",
     "methods",
     "multiscale",
     "tiling",
+    "train",
     "views",
     "vlm",
 ]
 
-_PACKAGES = {"checkpoints", "connectors", "data", "encode", "encoders", "multiscale", "tiling", "views", "vlm"}
+_PACKAGES = {
+    "checkpoints",
+    "connectors",
+    "data",
+    "encode",
+    "encoders",
+    "evaluate",
+    "family",
+    "multiscale",
+    "tiling",
+    "train",
+    "views",
+    "vlm",
+}
 """The names of `__all__` that are packages."""
 
 _HOMES = {"Grid": "opticnerve.grid", "OpticNerveError": "opticnerve.errors", "Queries": "opticnerve.grid"}
