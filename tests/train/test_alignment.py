@@ -83,7 +83,7 @@ def test_learned_queries_are_labelled_on_the_most_nearly_square_map(num: int, fo
     ("method", "options", "shape", "found"),
     [
         ("mlp", {}, (4, 16, DIM), (4, 4)),
-        ("pool", {"out_grid": (2, 4)}, (4, 8, DIM), (2, 4)),
+        ("pool", {"out_grid": (2, 4), "mode": "adaptive"}, (4, 8, DIM), (2, 4)),
         ("perceiver", PERCEIVER, (4, 6, DIM), (2, 3)),
     ],
 )

@@ -105,7 +105,7 @@ def _compare(
         for one, given in zip(questions, answers, strict=True):
             asked = [one] if len(questions) > 1 else []
             cost = [str(given.num_visual_tokens), f"{given.first_token_ms:.0f}"]
-            rows.append([known[name].method, *asked, given.text, *cost])
+            rows.append([name, *asked, given.text, *cost])
     if json:
         print_json({"image": image, "models": entries})
         return 0

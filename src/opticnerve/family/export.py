@@ -15,6 +15,8 @@ from opticnerve.family.members import CARD, ENCODER, MODELS, WEIGHTS
 
 _ALONGSIDE = (".json", ".jinja", ".txt")
 """Endings of the files beside the weights: config, tokenizer, processor."""
+_NOT_ALONGSIDE = (".index.json", "manifest.json")
+"""Endings of those that speak of the weights as they were."""
 
 
 def export(model_dir: str | Path, name: str, *, card: Mapping[str, Any], folder: Path = MODELS) -> Path:
@@ -45,7 +47,7 @@ def export(model_dir: str | Path, name: str, *, card: Mapping[str, Any], folder:
     home = folder / name
     home.mkdir(parents=True, exist_ok=True)
     for path in source.iterdir():
-        if path.suffix in _ALONGSIDE and not path.name.endswith(".index.json"):
+        if path.suffix in _ALONGSIDE and not path.name.endswith(_NOT_ALONGSIDE):
             shutil.copyfile(path, home / path.name)
     save_file(halves, home / WEIGHTS, metadata={"format": "pt"})
     native = model.config.sight.info.native_px

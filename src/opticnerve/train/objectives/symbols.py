@@ -82,8 +82,8 @@ def answerable(labels: Tensor, extra: Mapping[str, list[Tensor]], boxes: Tensor)
     kept = torch.zeros_like(is_label)
     for row, (items, asked) in enumerate(zip(extra["items"], extra["asked"], strict=True)):
         centers = (items[:, :2] + items[:, 2:4]) / 2
-        # torch.cdist multiplies matrices from 26 cells on, and is then too coarse to find a thing again.
-        away = torch.linalg.vector_norm(centers[:, None] - boxes[row, :, :2], dim=-1)
+        # By products of matrices, as cdist has it by default from 26 cells on, it is too coarse to find a thing again.
+        away = torch.cdist(centers, boxes[row, :, :2], compute_mode="donot_use_mm_for_euclid_dist")
         is_shown = (away < _SAME_PLACE).any(1)
         is_fair = torch.where(asked < 0, True, is_shown[asked.clamp(min=0)])
         kept[row] = is_fair[question[row]]
