@@ -12,8 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from opticnerve.data import Message, Sample, SeenImage
+from opticnerve.data.reading import ReadingSource
 from opticnerve.data.sources import LlavaSource
-from opticnerve.errors import BadSampleError
+from opticnerve.errors import BadSampleError, DataError
 from opticnerve.train import feature_store as module
 from opticnerve.train.errors import TrainingError
 from opticnerve.train.feature_store import FeatureStore, seer, store_name
@@ -365,3 +366,11 @@ def test_features_of_a_stream_are_refused(parts: Path, tmp_path: Path) -> None:
     (tmp_path / "data.tar").write_bytes(b"")
     with pytest.raises(TrainingError, match='stage "align" reads a stream, whose features cannot be stored by number'):
         run(tiny.recipe(parts, tiny.stage(parts, data=data, cache_features=True)), tmp_path / "out")
+
+
+def test_a_damaged_shard_says_what_to_do(tmp_path: Path):
+    folder = tmp_path / "store"
+    folder.mkdir()
+    (folder / "00000.safetensors").write_bytes(b"no")
+    with pytest.raises(DataError, match=r"00000\.safetensors are damaged .* delete the file, it is made again"):
+        FeatureStore(folder, ReadingSource(num_samples=2))[0]

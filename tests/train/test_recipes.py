@@ -271,3 +271,17 @@ def _parts(model: Any) -> dict[str, bytes]:
         name: b"".join(value.float().numpy().tobytes() for value in part.state_dict().values())
         for name, part in model.parts.items()
     }
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["stages.0.data.0.has_pictures=true"],
+        ["stages.0.packing=true"],
+        ["stages.3.data.0.has_pictures=false"],
+        ["stages.3.data=[{kind: llava, path: x.json}]"],
+    ],
+)
+def test_an_objective_with_data_that_lack_its_labels_is_refused(changes: list[str]):
+    with pytest.raises(RecipeError, match='the objective "(symbols|alignment)" needs data of kind: reading, has_pict'):
+        load_recipe("tiny", changes)

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor
 
 from opticnerve.data import Message, Sample, SeenImage
 from opticnerve.data.good_samples import Source
-from opticnerve.errors import BadSampleError, ImageError
+from opticnerve.errors import BadSampleError, DataError, ImageError
 from opticnerve.vlm import OpticNerveForConditionalGeneration, OpticNerveProcessor
 
 SHARD_SIZE: int = 256
@@ -58,7 +58,7 @@ class FeatureStore:
         """
         shard = index // SHARD_SIZE
         if shard not in self._open:
-            file = cast("Any", safe_open)(self._path(shard), framework="pt")
+            file = _opened(self._path(shard))
             self._open[shard] = file, json.loads(file.metadata()["samples"])
         file, samples = self._open[shard]
         facts: Mapping[str, Any] = samples[str(index)]
@@ -94,7 +94,9 @@ class FeatureStore:
                 facts[str(index)] = {"id": error.sample, "reason": error.reason}
                 continue
             facts[str(index)] = _facts(sample, images)
-            tensors.update({f"{index}/label/{name}": label.contiguous() for name, label in sample.labels.items()})
+            tensors.update(
+                {f"{index}/label/{name}": label.clone().contiguous() for name, label in sample.labels.items()}
+            )
             waiting += [(f"{index}/image/{number}", image) for number, image in enumerate(images)]
             if len(waiting) >= BATCH_SIZE:
                 tensors.update(_seen(waiting, see))
@@ -141,10 +143,18 @@ def store_name(
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
+def _opened(path: Path) -> Any:  # noqa: ANN401
+    try:
+        return cast("Any", safe_open)(path, framework="pt")
+    except SafetensorError as error:
+        raise DataError(f"stored features {path} are damaged ({error}): delete the file, it is made again") from error
+
+
 def _changed(data: Mapping[str, object]) -> int:
     """Tell when a local file or folder of data was changed, in nanoseconds; 0 for anything else."""
-    path = Path(str(data.get("path", "")))
-    return path.stat().st_mtime_ns if data.get("path") and path.exists() else 0
+    given = str(data.get("path") or data.get("shards") or "")
+    paths = [Path(given)] if given else []
+    return max((path.stat().st_mtime_ns for path in paths if path.exists()), default=0)
 
 
 def seer(

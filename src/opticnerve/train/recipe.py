@@ -183,9 +183,21 @@ class Stage(Plain):
         if (self.epochs is None) == (self.steps is None):
             given = "neither" if self.epochs is None else "both"
             raise ValueError(f"needs epochs or steps, got {given}")
+        self._check_objective()
         if self.lora is not None and "llm" not in self.open:
             raise ValueError('lora needs "llm" in open, with the learning rate of the adapters')
         return self
+
+    def _check_objective(self) -> None:
+        """Refuse an objective whose labels the data do not have."""
+        kind = self.objective.kind
+        if kind == "answers":
+            return
+        wants_pictures = kind == "alignment"
+        has_labels = all(isinstance(one, ReadingData) and one.has_pictures is wants_pictures for one in self.data)
+        if not has_labels or (kind == "symbols" and self.packing):
+            need = f"kind: reading, has_pictures: {str(wants_pictures).lower()}"
+            raise ValueError(f'the objective "{kind}" needs data of {need}, and no packing of symbols')
 
 
 class Recipe(Plain):

@@ -116,7 +116,8 @@ def _stored(
     progress: Progress,
 ) -> FeatureStore:
     """Compute the features of a source that are not there yet, each process its share of them."""
-    if any(name.split(".")[0] == "encoder" for each in recipe.stages for name in each.open):
+    opened = [(name, rate) for each in recipe.stages for name, rate in each.open.items()]
+    if any(rate and name.split(".")[0] == "encoder" for name, rate in opened):
         raise TrainingError(
             f'stage "{stage.name}" keeps features of an encoder that a stage of this recipe trains: leave the encoder'
             " frozen in all stages, or set cache_features to false."
