@@ -20,11 +20,10 @@ import torch
 from export import export
 from labels import Batch, draw_batch
 from losses import Trainee
+from measure import score
 from render import Recipe
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-
-from evaluate import score
 
 STAGE_ONE = 0.1
 MUON_SCALE = 2.0

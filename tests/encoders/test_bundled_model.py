@@ -33,14 +33,14 @@ def shipped() -> BundledEncoderModel:
 
 
 @pytest.fixture(scope="module")
-def evaluate() -> Iterator[ModuleType]:
+def measure() -> Iterator[ModuleType]:
     """The evaluation script; its folder and modules leave again, their names are common ones."""
     before = set(sys.modules)
     sys.path.insert(0, str(SCRIPTS))
     try:
-        import evaluate
+        import measure
 
-        yield evaluate
+        yield measure
     finally:
         sys.path.remove(str(SCRIPTS))
         for name in set(sys.modules) - before:
@@ -147,16 +147,16 @@ def test_the_card_describes_the_shipped_model(shipped: BundledEncoderModel) -> N
 
 @pytest.mark.parametrize("view", ["thumbnail", "tile"])
 def test_the_shipped_weights_read_words_they_never_saw(
-    shipped: BundledEncoderModel, evaluate: ModuleType, view: str
+    shipped: BundledEncoderModel, measure: ModuleType, view: str
 ) -> None:
     card = json.loads(FOLDER.joinpath("card.json").read_text())
-    reached = evaluate.score(shipped, load_probe(), seed=card["accuracy"]["seed"] + 1, scenes=16, views=(view,))
+    reached = measure.score(shipped, load_probe(), seed=card["accuracy"]["seed"] + 1, scenes=16, views=(view,))
     for thing in ("glyph", "word", "kind", "color"):
         assert reached[f"{view}/{thing}"] >= card["accuracy"]["training_fonts"][f"{view}/{thing}"]["share"] - 0.06
     assert reached[f"{view}/glyph"] > 0.8
 
 
-def test_training_scenes_and_held_out_scenes_share_no_word(evaluate: ModuleType) -> None:
+def test_training_scenes_and_held_out_scenes_share_no_word(measure: ModuleType) -> None:
     from render import Recipe, draw_scene
 
     from opticnerve.data.reading import is_held_out
@@ -173,7 +173,7 @@ def test_training_scenes_and_held_out_scenes_share_no_word(evaluate: ModuleType)
         assert {is_held_out(word) for word in words} == {held_out}
 
 
-def test_folding_the_batch_normalisation_changes_nothing(evaluate: ModuleType) -> None:
+def test_folding_the_batch_normalisation_changes_nothing(measure: ModuleType) -> None:
     from export import add_batch_norm, fold_batch_norm
 
     model = small_model()

@@ -34,7 +34,7 @@ def trained(llm: Path, out: Path) -> tuple[float, list[float]]:
     recipe = load_recipe(
         "tiny",
         [
-            f"stages.*.data=[{{kind: reading, num_samples: {NUM_PAGES}, level: 0.0}}]",
+            *(f"stages.{stage}.data=[{{kind: reading, num_samples: {NUM_PAGES}, level: 0.0}}]" for stage in (3, 4)),
             "stages.*.batch_size=16",
             "stages.*.micro_batch_size=16",
             "log_every=20",

@@ -1,4 +1,4 @@
-"""Score an encoder and its probe on scenes that training never drew: `python scripts/bundled_encoder/evaluate.py`.
+"""Score an encoder and its probe on scenes that training never drew: `python scripts/bundled_encoder/measure.py`.
 
 The words are held out by a hash, so none of them was ever seen. "thumbnail" is a canvas of 512 px seen at 256 px,
 "tile" is a quarter of that canvas at full size. A glyph counts where its centre lies; a word counts when the patch at
