@@ -51,7 +51,7 @@ test-slow: setup
 bundled: setup
 	$(BIN)/python scripts/bundled_encoder/train.py --minutes 58 --out build/bundled_encoder
 
-# an hour on two cores
+# long: see scripts/bundled_family/README.md
 family: setup
 	$(BIN)/python scripts/bundled_family/train.py --out build/family
 	$(BIN)/python scripts/bundled_family/export.py --out build/family
