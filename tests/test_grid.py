@@ -44,6 +44,9 @@ def test_a_grid_reads_as_rows_by_columns() -> None:
     assert str(Grid(24, 32)) == "24 x 32"
     assert str(Grid(2, 3, frames=4, prefix=1)) == "1 + 4 x 2 x 3"
     assert str(Queries(96)) == "96 queries"
+    assert Queries(6, spread=(2, 3)) == Queries(6)
+    with pytest.raises(GridError, match="6 queries cannot start from 2 x 4 places"):
+        Queries(6, spread=(2, 4))
 
 
 def test_prefix_tokens_and_queries_lie_nowhere() -> None:

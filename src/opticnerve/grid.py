@@ -1,7 +1,7 @@
 """Where features lie: a grid of patches, or a row of learned queries. Integers only; nothing is ever guessed."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from opticnerve.errors import GridError
@@ -84,15 +84,20 @@ class Queries:
 
     Attributes:
         num: how many there are.
+        spread: rows and columns of the map that they start from, where they start from one. They may look anywhere all
+            the same, so two lots of queries are equal if there are as many.
 
     Raises:
-        GridError: the count is not a whole number of at least 1.
+        GridError: the count is not a whole number of at least 1, or the map has not as many places.
     """
 
     num: int
+    spread: tuple[int, int] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         _require_count("queries", self.num, least=1)
+        if self.spread is not None and self.spread[0] * self.spread[1] != self.num:
+            raise GridError(f"{self.num} queries cannot start from {self.spread[0]} x {self.spread[1]} places")
 
     @property
     def size(self) -> int:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from opticnerve import method
 from opticnerve.data import Collator, ExampleMaker
 from opticnerve.data.reading import CANVAS_PX, LABELS, MAX_CODE, NUM_CLASSES, Item, ReadingSource, item_table
 from opticnerve.errors import SpecError
@@ -77,6 +78,12 @@ def test_tokens_on_a_grid_are_labelled_on_that_grid() -> None:
 )
 def test_learned_queries_are_labelled_on_the_most_nearly_square_map(num: int, found: tuple[int, int]) -> None:
     assert map_of(Queries(num)) == found
+
+
+def test_queries_that_start_from_a_map_are_labelled_on_it() -> None:
+    spec = method("qwen_vl_resampler", query_grid=(2, 6), head_dim=8)
+    assert map_of(spec.out_grid(Grid(4, 4))) == (2, 6)
+    assert map_of(method("d_abstractor", query_grid=(1, 4)).out_grid(Grid(24, 24))) == (1, 4)
 
 
 @pytest.mark.parametrize(

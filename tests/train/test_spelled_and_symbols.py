@@ -12,7 +12,6 @@ from opticnerve.data import Collator, ExampleMaker
 from opticnerve.data.examples import IGNORED
 from opticnerve.data.reading import CANVAS_PX, LABELS, MAX_CODE, NUM_CLASSES, Item, ReadingSource, item_table
 from opticnerve.encoders.bundled.probe import ALPHABET, COLORS, KINDS
-from opticnerve.errors import SpecError
 from opticnerve.train.objectives import SymbolLoss
 from opticnerve.train.objectives import symbols as module
 from opticnerve.train.objectives.spelled import SpelledTokens, stack_cells
@@ -196,21 +195,12 @@ class Sees(nn.Module):
         llm.register_forward_pre_hook(lambda _, args, kwargs: self.given.append(kwargs), with_kwargs=True)
 
 
-@pytest.mark.parametrize("count", [15, 2, 200])
-def test_a_number_of_tokens_that_is_no_square_is_refused(count: int) -> None:
-    with pytest.raises(SpecError) as caught:
-        SymbolLoss(small_tokenizer(), dim=DIM, num_tokens=[16, count], image_token="<image>")
-    assert str(caught.value) == (
-        f"symbols lie on square maps: num_tokens must be squares such as 16, 64 or 256, got {count}"
-    )
-
-
 def test_visual_tokens_stand_where_the_image_would_and_have_no_labels(parts: Path) -> None:
     model, processor = assembled(parts)
     batch = reading_batch(processor, num_samples=2)
     llm = model.parts["llm"]
     sees = Sees(llm)
-    loss = SymbolLoss(processor.tokenizer, dim=DIM, num_tokens=[9], image_token=processor.image_token)
+    loss = SymbolLoss(processor.tokenizer, dim=DIM, grids=[(3, 3)], image_token=processor.image_token)
     found = loss(sees, batch)
     (given,) = sees.given
     embeds = llm.get_input_embeddings()(batch["input_ids"])
@@ -223,24 +213,24 @@ def test_visual_tokens_stand_where_the_image_would_and_have_no_labels(parts: Pat
     assert found.count == (answerable(batch["labels"], batch["labels_extra"], boxes) != IGNORED).sum()
 
 
-def test_the_number_of_tokens_is_drawn_from_those_of_the_recipe_and_no_others(parts: Path) -> None:
+def test_the_map_is_drawn_from_those_of_the_recipe_and_no_others(parts: Path) -> None:
     model, processor = assembled(parts)
     batch = reading_batch(processor, num_samples=2)
     sees = Sees(model.parts["llm"])
-    loss = SymbolLoss(processor.tokenizer, dim=DIM, num_tokens=(16, 4), image_token=processor.image_token)
+    loss = SymbolLoss(processor.tokenizer, dim=DIM, grids=((4, 4), (2, 3)), image_token=processor.image_token)
     torch.manual_seed(0)
     with torch.no_grad():
         for _ in range(20):
             loss(sees, batch)
     lengths = [given["inputs_embeds"].shape[1] - batch["input_ids"].shape[1] for given in sees.given]
-    assert set(lengths) == {16, 4}
+    assert set(lengths) == {16, 6}
 
 
 def test_the_gradient_reaches_the_llm_and_neither_encoder_nor_connector(parts: Path) -> None:
     model, processor = assembled(parts)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
-    loss = SymbolLoss(processor.tokenizer, dim=DIM, num_tokens=[16], image_token=processor.image_token)
+    loss = SymbolLoss(processor.tokenizer, dim=DIM, grids=[(4, 4)], image_token=processor.image_token)
     loss(model, reading_batch(processor, num_samples=2)).total.backward()
     has = {name: {p.grad is not None for p in part.parameters()} for name, part in model.parts.items()}
     assert has == {"encoder": {False}, "connector": {False}, "llm": {True}}
@@ -249,7 +239,7 @@ def test_the_gradient_reaches_the_llm_and_neither_encoder_nor_connector(parts: P
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_a_small_llm_learns_the_answers_of_a_batch(optimizer: str) -> None:
     llm, tokenizer = small_llm(seed=0), small_tokenizer()
-    loss = SymbolLoss(tokenizer, dim=128, num_tokens=[16], image_token="<image>")
+    loss = SymbolLoss(tokenizer, dim=128, grids=[(4, 4)], image_token="<image>")
     batch = reading_batch(Speaks(tokenizer), num_samples=8)
     group = {"params": list(llm.parameters()), "lr": 5e-3, "weight_decay": 0.0}
     groups = split_matrices([group], llm) if optimizer == "muon" else [{**group, "is_matrix": False}]

@@ -6,7 +6,7 @@ Unknown keys and wrong types are refused with their place.
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 
 class Plain(BaseModel):
@@ -52,6 +52,8 @@ class ReadingData(Plain):
     """From 0, a thing or three in large type, to 1, many things, and glyphs of a few pixels."""
     num_questions: int = Field(default=4, ge=1)
     """Most questions about an image."""
+    chart_share: float | None = Field(default=None, ge=0, le=1)
+    """Share of images with a bar chart, signs aside; None is what the level has: 0.4 at level 1."""
     has_pictures: bool = True
     """Without pictures a sample is its questions and labels alone: for the objective "symbols"."""
 
@@ -113,8 +115,8 @@ class Symbols(Plain):
     """The LLM learns the questions on visual tokens that are spelled out, not seen; needs the reading task."""
 
     kind: Literal["symbols"]
-    num_tokens: tuple[int, ...] = (256, 64, 16, 4)
-    """Numbers of visual tokens that an image may have."""
+    grids: tuple[tuple[PositiveInt, PositiveInt], ...] = Field(default=((16, 16), (8, 8), (4, 4), (2, 2)), min_length=1)
+    """Rows and columns of the visual tokens of an image, one of these for each micro-batch."""
 
 
 class Alignment(Plain):

@@ -57,7 +57,7 @@ def small_llm(*, seed: int) -> Qwen3ForCausalLM:
     config = Qwen3Config(
         vocab_size=len(number) + 1,  # and the placeholder of images
         hidden_size=128,
-        intermediate_size=192,
+        intermediate_size=160,
         num_hidden_layers=3,
         num_attention_heads=4,
         num_key_value_heads=4,

@@ -172,6 +172,17 @@ def test_numbers_that_cannot_be_are_refused(options: dict[str, float]):
         ReadingSource(**options)
 
 
+def test_the_share_of_charts_is_as_asked_for():
+    def num_charts(share: float | None) -> int:
+        source = ReadingSource(num_samples=40, has_pictures=False, chart_share=share)
+        return sum(any(item.kind == "bar" for item in source.scene(index)[0].items) for index in range(40))
+
+    assert num_charts(0.0) == 0
+    assert num_charts(0.0) < num_charts(None) < num_charts(1.0)
+    with pytest.raises(SpecError, match=r"chart_share of the reading task is a share from 0 to 1, got 1\.5"):
+        ReadingSource(num_samples=1, chart_share=1.5)
+
+
 def test_a_number_past_the_end_is_refused():
     with pytest.raises(IndexError, match="has 2 samples here, there is no number 2"):
         ReadingSource(num_samples=2)[2]

@@ -72,7 +72,8 @@ class DeformableDecoder(BlockSpec):
 
     @override
     def out_grid(self, grid: Places) -> Queries:
-        return Queries(self.num_queries * grid.spatial("deformable attention").frames)
+        frames = grid.spatial("deformable attention").frames
+        return Queries(self.num_queries * frames, spread=(self.rows * frames, self.cols))
 
     @override
     def flops(self, grid: Places, dim: int) -> int:

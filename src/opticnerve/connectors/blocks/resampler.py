@@ -67,7 +67,7 @@ class Resampler(BlockSpec):
     @override
     def out_grid(self, grid: Places) -> Queries:
         grid.spatial("resample by position")
-        return Queries(self.num_queries)
+        return Queries(self.num_queries, spread=self.query_grid)
 
     @override
     def flops(self, grid: Places, dim: int) -> int:

@@ -1,7 +1,7 @@
 """The reading task as a source of samples: the i-th is the same in every run and on every machine."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -32,6 +32,9 @@ class ReadingSource:
     """From 0, easy, to 1, glyphs of a few pixels."""
     num_questions: int = 4
     """Most questions about a scene."""
+    chart_share: float | None = None
+    """Share of scenes with a bar chart, signs aside; None is what the level has (`recipe_at`). Another share is another
+    series of scenes."""
     has_pictures: bool = True
     """Without them a sample is its questions and labels alone, and quickly made; its scene is another."""
 
@@ -41,6 +44,8 @@ class ReadingSource:
                 f"the reading task needs num_samples and num_questions of at least 1 and a level from 0 to 1, got "
                 f"{self.num_samples}, {self.num_questions} and {self.level}"
             )
+        if self.chart_share is not None and not 0 <= self.chart_share <= 1:
+            raise SpecError(f"chart_share of the reading task is a share from 0 to 1, got {self.chart_share}")
 
     def __len__(self) -> int:
         return self.num_samples
@@ -75,7 +80,9 @@ class ReadingSource:
         """
         if not 0 <= index < self.num_samples:
             raise IndexError(f"the reading task has {self.num_samples} samples here, there is no number {index}")
-        rng = random.Random(f"{self.split} {self.level} {index}")
-        recipe = recipe_at(self.level)
+        recipe, series = recipe_at(self.level), f"{self.split} {self.level}"
+        if self.chart_share is not None:
+            recipe, series = replace(recipe, chart_share=self.chart_share), f"{series} {self.chart_share}"
+        rng = random.Random(f"{series} {index}")
         scene = draw_scene(rng, split=self.split, recipe=recipe, has_ground=self.has_pictures)
         return scene, ask_about(scene, rng, most=self.num_questions)

@@ -17,7 +17,7 @@ generator, which the engine has seeded and puts back."""
 
 def _symbols(settings: Symbols, model: Any, processor: Any) -> Objective:  # noqa: ANN401
     dim = model.get_input_embeddings().embedding_dim
-    return SymbolLoss(processor.tokenizer, dim=dim, num_tokens=settings.num_tokens, image_token=processor.image_token)
+    return SymbolLoss(processor.tokenizer, dim=dim, grids=settings.grids, image_token=processor.image_token)
 
 
 def _alignment(settings: object, model: Any, processor: Any) -> Objective:  # noqa: ANN401

@@ -127,12 +127,14 @@ def image_tokens(model: nn.Module, batch: Mapping[str, object]) -> tuple[Float[T
 
 
 def map_of(places: Places) -> tuple[int, int]:
-    """Give the map of labels for tokens on a grid, or the most nearly square one for learned queries.
+    """Give the map of labels: the tokens' own grid, or the one that learned queries start from.
 
     Args:
-        places: where the tokens lie.
+        places: where the tokens lie. Queries that start from nowhere get the most nearly square map.
     """
     if isinstance(places, Queries):
+        if places.spread is not None:
+            return places.spread
         rows = max(side for side in range(1, int(places.num**0.5) + 1) if places.num % side == 0)
         return rows, places.num // rows
     return places.rows, places.cols

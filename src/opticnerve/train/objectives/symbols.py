@@ -10,7 +10,6 @@ from typing_extensions import override
 
 from opticnerve.data.examples import IGNORED
 from opticnerve.data.reading import MAX_CODE, NUM_CLASSES
-from opticnerve.errors import SpecError
 from opticnerve.train.objectives.base import LossSum, Objective, token_loss
 from opticnerve.train.objectives.spelled import SpelledTokens, stack_cells
 
@@ -26,34 +25,31 @@ class SymbolLoss(Objective):
     """Next-token loss on answers, with visual tokens made from labels; an item is an answer token.
 
     The samples have no picture: the visual tokens are put in where the first image would stand. Each micro-batch has
-    one number of them, drawn from `num_tokens`. Questions about things that a coarse map does not show have no loss: a
+    them on one map, drawn from `grids`. Questions about things that a coarse map does not show have no loss: a
     third of them without an answer in sight was enough to keep a small model from ever looking for one.
 
     Args:
         tokenizer: the LLM's, with its chat template.
         dim: width of the LLM's embeddings.
-        num_tokens: numbers of visual tokens to draw from, squares of whole numbers.
+        grids: rows and columns to draw from; what stands there twice comes twice as often.
         image_token: what stands for an image in the template.
-
-    Raises:
-        SpecError: a number is not a square.
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, *, dim: int, num_tokens: Sequence[int], image_token: str
+        self, tokenizer: PreTrainedTokenizerBase, *, dim: int, grids: Sequence[tuple[int, int]], image_token: str
     ) -> None:
         super().__init__()
         self.spelled = SpelledTokens(tokenizer, dim=dim)
-        self.sides = tuple(_side(count) for count in num_tokens)
+        self.grids = tuple(grids)
         prompt = tokenizer.apply_chat_template([{"role": "user", "content": image_token}], tokenize=False)
         self.num_before = len(tokenizer.encode(str(prompt).split(image_token)[0], add_special_tokens=False))
 
     @override
     def forward(self, model: nn.Module, batch: Mapping[str, object]) -> LossSum:
         llm: Any = cast("Any", model).parts["llm"]
-        side = self.sides[int(torch.randint(len(self.sides), ()))]
+        rows, cols = self.grids[int(torch.randint(len(self.grids), ()))]
         extra = cast("Mapping[str, list[Tensor]]", batch["labels_extra"])
-        classes, boxes = stack_cells(extra["items"], rows=side, cols=side)
+        classes, boxes = stack_cells(extra["items"], rows=rows, cols=cols)
         words = llm.get_input_embeddings()
         tokens = self.spelled(_spoil(classes), boxes, words.weight)
         is_full = (classes[..., MAX_CODE] > 0)[..., None]
@@ -100,10 +96,3 @@ def _spoil(classes: Tensor) -> Tensor:
     other = torch.stack([torch.randint(1, count, shape, device=classes.device) for count in NUM_CLASSES], dim=-1)
     is_wrong = torch.rand(classes.shape, device=classes.device) < _WRONG_SHARE
     return torch.where(is_wrong & (classes > 0), other, classes)
-
-
-def _side(count: int) -> int:
-    side = round(count**0.5)
-    if side * side != count:
-        raise SpecError(f"symbols lie on square maps: num_tokens must be squares such as 16, 64 or 256, got {count}")
-    return side
