@@ -1,19 +1,17 @@
 """`opticnerve ask` from the flags to the answer, the table, the JSON and the exit code."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from cli.conftest import Run
 from family.tiny import save_llm
-from opticnerve.cli import run
 from opticnerve.family import export
 from opticnerve.vlm import assemble
 
-Run = Callable[..., tuple[int, str, str]]
 QUESTION = "what color is the circle?"
 
 
@@ -30,9 +28,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def opticnerve(models: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command line with that family."""
+@pytest.fixture(autouse=True)
+def small_family(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line finds that family."""
     from opticnerve import family
     from opticnerve.family import load, members, open_model
 
@@ -40,13 +38,6 @@ def opticnerve(models: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     monkeypatch.setattr(family, "members", lambda: members(home))
     monkeypatch.setattr(family, "load", lambda name: load(name, home))
     monkeypatch.setattr(family, "open_model", lambda name: open_model(name, home))
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        code = run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """`opticnerve compress` from the flags to the files, the table, the JSON and the exit code."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +8,18 @@ import pytest
 from PIL import Image
 from torch import Tensor
 
+from cli.conftest import Run
 from encode.tiny import TinyEncoder
 from opticnerve import METHODS
-from opticnerve.cli import run
 from opticnerve.encode import Job, StoreError, read_tokens
 from opticnerve.errors import EncoderError
 from opticnerve.explorer import draw_picture
 from opticnerve.grid import Grid
 
-Run = Callable[..., tuple[int, str, str]]
 
-
-@pytest.fixture
-def opticnerve(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command line with the tiny encoder; exit code, stdout, stderr."""
+@pytest.fixture(autouse=True)
+def tiny_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line loads the tiny encoder."""
 
     def load(name: str, *, layers: tuple[int, ...] | str, prefix: str) -> TinyEncoder:
         if name != "bundled":
@@ -30,13 +27,6 @@ def opticnerve(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
         return TinyEncoder(num_levels=1 if isinstance(layers, str) else len(layers))
 
     monkeypatch.setattr("opticnerve.views.settings.load_encoder", load)
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        code = run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

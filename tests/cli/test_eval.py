@@ -1,17 +1,14 @@
 """`opticnerve eval` from the flags to the table, the JSON and the exit code."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from cli.conftest import Run
 from family.tiny import save_llm
-from opticnerve.cli import run
 from opticnerve.vlm import assemble
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -21,16 +18,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for part in parts:
         part.save_pretrained(folder / "model")
     return folder / "model"
-
-
-@pytest.fixture
-def opticnerve(capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        code = run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

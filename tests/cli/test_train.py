@@ -6,17 +6,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from opticnerve.cli import run
+from cli.conftest import Run
 from opticnerve.train.errors import StoppedError
 from opticnerve.train.recipes import recipe_names
 
-Run = Callable[..., tuple[int, str, str]]
 RECIPE = """
 # mine
 name: mine
@@ -40,16 +38,6 @@ stages:
     precision: fp32
 """
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src"), "OMP_NUM_THREADS": "1"}
-
-
-@pytest.fixture
-def opticnerve(capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        code = run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture
