@@ -1,7 +1,7 @@
 """Train the bundled family: `python scripts/bundled_family/train.py --out build/family`.
 
 The language model is trained once, by the first three stages of the recipe `tiny`; then each connector is aligned with
-it, and both are tuned together, by the last two. Stop it and start it again at will. Members train side by side with
+it, and both are tuned together, by the other two. Stop it and start it again at will. Members train side by side with
 `--only`, once the language model is there.
 """
 

@@ -24,9 +24,11 @@ if TYPE_CHECKING:
         views,
         vlm,
     )
+    from opticnerve.checkpoints import export_connector, inspect_checkpoint, load_connector, save_connector
     from opticnerve.connectors import IN, LLM, METHODS, VISION, Connector, ConnectorSpec, Width, method, methods
     from opticnerve.errors import OpticNerveError
     from opticnerve.grid import Grid, Queries
+    from opticnerve.vlm import graft
 
 __version__ = "0.1.0"
 
@@ -47,10 +49,15 @@ __all__ = [
     "encode",
     "encoders",
     "evaluate",
+    "export_connector",
     "family",
+    "graft",
+    "inspect_checkpoint",
+    "load_connector",
     "method",
     "methods",
     "multiscale",
+    "save_connector",
     "tiling",
     "train",
     "views",
@@ -73,7 +80,16 @@ _PACKAGES = {
 }
 """The names of `__all__` that are packages."""
 
-_HOMES = {"Grid": "opticnerve.grid", "OpticNerveError": "opticnerve.errors", "Queries": "opticnerve.grid"}
+_HOMES = {
+    "Grid": "opticnerve.grid",
+    "OpticNerveError": "opticnerve.errors",
+    "Queries": "opticnerve.grid",
+    "export_connector": "opticnerve.checkpoints",
+    "graft": "opticnerve.vlm",
+    "inspect_checkpoint": "opticnerve.checkpoints",
+    "load_connector": "opticnerve.checkpoints",
+    "save_connector": "opticnerve.checkpoints",
+}
 """Where the names of `__all__` live, other than in `opticnerve.connectors`."""
 
 

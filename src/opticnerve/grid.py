@@ -92,7 +92,7 @@ class Queries:
     """
 
     num: int
-    spread: tuple[int, int] | None = field(default=None, compare=False)
+    spread: tuple[int, int] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         _require_count("queries", self.num, least=1)

@@ -131,10 +131,12 @@ def test_qwen_vl_has_the_published_size() -> None:
 
 
 def test_no_linear_stands_in_front_where_it_is_left_out() -> None:
-    names = {entry.theirs for entry in LAYOUTS["minicpm_v"](methods.minicpm_resampler(has_kv_proj=False))}
+    entries = LAYOUTS["minicpm_v"].entries
+    assert entries is not None
+    names = {entry.theirs for entry in entries(methods.minicpm_resampler(has_kv_proj=False))}
     assert "kv_proj.weight" not in names
     assert {"ln_kv.weight", "ln_post.weight", "proj", "query", "attn.in_proj_weight"} < names
-    assert "kv_proj.weight" in {entry.theirs for entry in LAYOUTS["minicpm_v"](methods.minicpm_resampler())}
+    assert "kv_proj.weight" in {entry.theirs for entry in entries(methods.minicpm_resampler())}
 
 
 def test_ninety_six_queries_lie_on_no_square_and_need_none() -> None:

@@ -98,12 +98,12 @@ def test_a_q_former_is_that_of_blip2(frequency: int) -> None:
     x = features(17)
     queries = theirs.qformer(query_embeds=theirs.query_tokens.expand(2, -1, -1), encoder_hidden_states=x)
     want = theirs.language_projection(queries.last_hidden_state)
-    ours = copied(spec_of(frequency, reads_text=False), connector_tensors(theirs), layout="blip2_hf")
+    ours = copied(spec_of(frequency, reads_text=False), connector_tensors(theirs), layout="blip_2")
     close(ours(x, Grid(4, 4, prefix=1)), want)
 
     normed = theirs.vision_model.post_layernorm
     tensors = connector_tensors(theirs, "vision_model.post_layernorm.")
-    ours = copied(spec_of(frequency, reads_text=False, has_vision_norm=True), tensors, layout="blip2_hf")
+    ours = copied(spec_of(frequency, reads_text=False, has_vision_norm=True), tensors, layout="blip_2")
     queries = theirs.qformer(query_embeds=theirs.query_tokens.expand(2, -1, -1), encoder_hidden_states=normed(x))
     close(ours(x, Grid(4, 4, prefix=1)), theirs.language_projection(queries.last_hidden_state))
 
@@ -127,7 +127,7 @@ def test_a_reading_q_former_is_that_of_instructblip(frequency: int) -> None:
         query_embeds=theirs.query_tokens.expand(2, -1, -1),
         encoder_hidden_states=x,
     ).last_hidden_state
-    ours = copied(spec_of(frequency, reads_text=True), connector_tensors(theirs), layout="instructblip_hf")
+    ours = copied(spec_of(frequency, reads_text=True), connector_tensors(theirs), layout="instructblip")
     close(ours(x, Grid(4, 4, prefix=1), text=words), theirs.language_projection(states[:, :6]))
 
 

@@ -68,7 +68,7 @@ def test_internvl(ratio: float, grid: Grid) -> None:
     theirs = randomised(InternVLMultiModalProjector(settings))
     x = features(grid)
     shuffled = InternVLModel.pixel_shuffle(None, x.unflatten(1, (grid.rows, grid.cols)), ratio).flatten(1, 2)
-    ours = copied(methods.pixel_shuffle(factor=round(1 / ratio)), theirs, layout="internvl_hf")
+    ours = copied(methods.pixel_shuffle(factor=round(1 / ratio)), theirs, layout="internvl")
     close(ours(x, grid), theirs(shuffled))
 
 
@@ -115,7 +115,7 @@ def test_gemma_3() -> None:
             Qwen3VLVisionPatchMerger(config(hidden_size=VISION_DIM, spatial_merge_size=2, out_hidden_size=LLM_DIM)),
             "layer",
             "patch",
-            "qwen3_vl",
+            "qwen3_vl_merger",
         ),
         (
             Qwen3VLVisionPatchMerger(
@@ -124,7 +124,7 @@ def test_gemma_3() -> None:
             ),
             "layer",
             "merged",
-            "qwen3_vl",
+            "qwen3_vl_merger",
         ),
     ],
     ids=["qwen2", "qwen2.5", "qwen3", "qwen3-deepstack"],

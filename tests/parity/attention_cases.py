@@ -83,7 +83,7 @@ def flamingo_perceiver(case: Case) -> dict[str, Tensor]:
     # the order of media is no part of a connector, which sees one image (or video) at a time
     order = case.weights.get("media_time_embs")
     case = WithoutMediaOrder(case.file, case.method, config)
-    connector = case.connector(spec, layout="flamingo", vision_dim=config["dim"], llm_dim=config["dim"])
+    connector = case.connector(spec, layout="open_flamingo", vision_dim=config["dim"], llm_dim=config["dim"])
     if order is not None:
         features = features + order[:media, None]
     tokens = connector(rearrange(features, "b t f v d -> (b t) (f v) d"), Grid(1, patches, frames=frames))
@@ -179,7 +179,7 @@ def blip2_qformer(case: Case) -> dict[str, Tensor]:
         has_vision_norm="ln_vision_eps" in config,
         vision_eps=config.get("ln_vision_eps", 1e-5),
     )
-    layouts = {"language_projection": "blip2_hf", "opt_proj": "blip2_opt", "t5_proj": "blip2_t5"}
+    layouts = {"language_projection": "blip_2", "opt_proj": "blip2_opt", "t5_proj": "blip2_t5"}
     (layout,) = (layout for name, layout in layouts.items() if f"{name}.weight" in case.weights)
     connector = case.connector(spec, layout=layout, vision_dim=config["vision_dim"], llm_dim=config["llm_dim"])
     return {"output": connector(case.tensors["input"], Grid(1, config["num_tokens"]))}

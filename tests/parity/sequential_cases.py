@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from opticnerve import LLM, VISION, Grid, methods
+from opticnerve.checkpoints import load_published
 from opticnerve.connectors import ConnectorSpec
 from opticnerve.connectors.blocks import Downsample, Pool
 from opticnerve.encoders import raster_from_blocks
@@ -34,17 +35,27 @@ def llava_mlp(case: Case) -> dict[str, Tensor]:
 def internvl(case: Case) -> dict[str, Tensor]:
     version = case.config.get("ps_version", "v2")
     spec = methods.pixel_shuffle(factor=round(1 / case.config["scale_factor"]), version=version)
-    layout = "internvl_hf" if "linear_1.weight" in case.weights else "internvl"
+    layout = "internvl" if "linear_1.weight" in case.weights else "internvl_chat"
     return dense(case, spec, layout=layout, grid=Grid(*case.grid_of()))
 
 
 def llama4(case: Case) -> dict[str, Tensor]:
+    """The adapter was recorded alone: the Linear after it changes nothing here, and may be left out."""
+    dim, grid = case.config["projector_dim"], Grid(*case.grid_of())
     factor = round(1 / case.config["pixel_shuffle_ratio"])
-    projector_dim = case.config["projector_dim"]
-    spec = methods.pixel_shuffle(factor=factor, has_norm=False, hidden=(LLM,), has_bias=False, has_last_activation=True)
-    grid, features = Grid(*case.grid_of()), case.tensors["input"]
-    connector = case.connector(spec, layout="llama4", vision_dim=case.config["vision_dim"], llm_dim=projector_dim)
-    return {"output": connector(features[:, -grid.size :], grid)}
+    spec = methods.pixel_shuffle(factor=factor, has_norm=False, hidden=(LLM, LLM), has_bias=False)
+    connector = spec.build(vision_dim=case.config["vision_dim"], llm_dim=dim).eval()
+    weights = {f"vision_model.vision_adapter.{name}": tensor for name, tensor in case.weights.items()}
+    weights["multi_modal_projector.linear_1.weight"] = torch.eye(dim)
+    load_published(connector, weights, layout="llama4")
+    features = case.tensors["input"][:, -grid.size :]
+    alone = methods.pixel_shuffle(
+        factor=factor, has_norm=False, hidden=(LLM,), has_bias=False, has_last_activation=True
+    )
+    inner = alone.build(vision_dim=connector.vision_dim, llm_dim=dim).eval()
+    inner.load_state_dict({name: connector.state_dict()[name] for name in inner.state_dict()})
+    assert torch.equal(inner(features, grid), connector(features, grid))
+    return {"output": inner(features, grid)}
 
 
 def merge_linear(layout: str) -> Adapter:

@@ -14,7 +14,7 @@ sizes = st.lists(st.tuples(st.integers(1, 3000), st.integers(1, 3000)), max_size
 shrinking = st.sampled_from([tiling for tiling in EXAMPLES if tiling.name not in ("dynamic_s2", "qwen", "plain")])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(tiling=shrinking, sizes=sizes, spare=st.integers(0, 60))
 def test_a_budget_is_kept_and_never_starves_an_image(tiling, sizes, spare):
     least = sum(_least(tiling, height, width) for height, width in sizes)
@@ -32,7 +32,7 @@ def _least(tiling, height, width):
     return plan.num_tiles
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(sizes=sizes, budget=st.integers(6, 60), more=st.integers(0, 20))
 def test_a_larger_budget_never_gives_less_in_total(sizes, budget, more):
     small = fit_tiles(sizes, InternVLTiling(), max_tiles=budget)
@@ -40,7 +40,7 @@ def test_a_larger_budget_never_gives_less_in_total(sizes, budget, more):
     assert sum(plan.num_tiles for plan in small) <= sum(plan.num_tiles for plan in large) <= budget + more
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(tiling=shrinking, sizes=sizes, spare=st.integers(0, 60))
 def test_nothing_is_left_that_an_image_could_be_raised_by(tiling, sizes, spare):
     budget = sum(_least(tiling, height, width) for height, width in sizes) + spare
@@ -80,7 +80,7 @@ def test_what_fits_is_left_alone():
     assert fit_tiles([], InternVLTiling(), max_tiles=0) == ()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sizes=st.lists(st.tuples(st.integers(20, 3000), st.integers(20, 3000)), min_size=1, max_size=4))
 def test_a_token_budget_shrinks_smart_resize_step_by_step(sizes):
     def tokens_of(plan):

@@ -35,7 +35,7 @@ def numbered(plan, places):
     ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(packing=st.sampled_from(PACKINGS), height=sides, width=sides, side=st.integers(1, 9), first=st.booleans())
 def test_as_many_tokens_come_out_as_are_counted(packing, height, width, side, first):
     tiling = AnyResTiling(tile_px=384, pinpoints=parse_pinpoints("(1x1),...,(6x6)", tile_px=384)) if first else None

@@ -22,7 +22,7 @@ def picture(height, width, seed=0):
     return (smooth + texture).to(torch.uint8).permute(1, 2, 0).contiguous().permute(2, 0, 1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(tiling=tilings, height=st.integers(1, 300), width=st.integers(1, 300))
 def test_tiles_come_as_planned_and_untile_to_the_canvases(tiling, height, width):
     plan = tiling.plan(height, width)

@@ -63,7 +63,7 @@ def test_tiles_show_the_image_and_all_of_it(tiling, height, width):
         assert area == pytest.approx(height * width, rel=1e-6)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(tiling=tilings, height=sides, width=sides)
 def test_smaller_plans_get_cheaper_until_one_is_the_least(tiling, height, width):
     def cost(plan):

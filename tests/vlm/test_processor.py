@@ -50,7 +50,7 @@ def sighted(llama: Path) -> dict[str, tuple[Any, Any]]:
 
 
 @pytest.mark.parametrize("name", SIGHTS)
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sizes=st.lists(st.tuples(st.integers(20, 200), st.integers(20, 200)), min_size=1, max_size=3))
 def test_there_are_as_many_placeholders_as_visual_tokens(
     sighted: dict[str, tuple[Any, Any]], name: str, sizes: list[tuple[int, int]]

@@ -1,11 +1,17 @@
-"""Published connectors: their tensors in and out."""
+"""Published connectors: found, read, made into modules, and written back."""
 
 from collections.abc import Mapping
 
 from torch import Tensor
 
+from opticnerve.checkpoints.connector_files import export_connector, load_connector, save_connector
 from opticnerve.checkpoints.entries import Entry, from_published, to_published
-from opticnerve.checkpoints.layouts import LAYOUTS, Layout
+from opticnerve.checkpoints.files import Checkpoint, StoredTensor
+from opticnerve.checkpoints.find import Match, find
+from opticnerve.checkpoints.inspection import Inspection, inspect_checkpoint
+from opticnerve.checkpoints.layout import Layout, Reading, Views
+from opticnerve.checkpoints.layouts import LAYOUTS, UNSUPPORTED
+from opticnerve.checkpoints.opening import open_checkpoint
 from opticnerve.connectors import Connector
 from opticnerve.errors import UnknownNameError
 
@@ -22,8 +28,8 @@ def load_published(connector: Connector, tensors: Mapping[str, Tensor], *, layou
         UnknownNameError: no such layout.
         CheckpointError: a tensor is missing, left over, or of another shape; the connector is unchanged.
     """
-    entries = _entries(connector, layout)
-    connector.load_state_dict(from_published(entries, tensors, connector.state_dict()))
+    state = connector.state_dict()
+    connector.load_state_dict(from_published(_entries(connector, layout), tensors, state))
 
 
 def published_tensors(connector: Connector, *, layout: str) -> dict[str, Tensor]:
@@ -43,7 +49,27 @@ def published_tensors(connector: Connector, *, layout: str) -> dict[str, Tensor]
 def _entries(connector: Connector, name: str) -> tuple[Entry, ...]:
     if name not in LAYOUTS:
         raise UnknownNameError("layout", name, LAYOUTS)
-    return LAYOUTS[name](connector.spec.resolve(vision_dim=connector.vision_dim, llm_dim=connector.llm_dim))
+    spec = connector.spec.resolve(vision_dim=connector.vision_dim, llm_dim=connector.llm_dim)
+    return LAYOUTS[name].list_entries(spec, connector.state_dict())
 
 
-__all__ = ["LAYOUTS", "Entry", "Layout", "load_published", "published_tensors"]
+__all__ = [
+    "LAYOUTS",
+    "UNSUPPORTED",
+    "Checkpoint",
+    "Entry",
+    "Inspection",
+    "Layout",
+    "Match",
+    "Reading",
+    "StoredTensor",
+    "Views",
+    "export_connector",
+    "find",
+    "inspect_checkpoint",
+    "load_connector",
+    "load_published",
+    "open_checkpoint",
+    "published_tensors",
+    "save_connector",
+]

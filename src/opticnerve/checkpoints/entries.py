@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import cast
 
 import torch
@@ -23,7 +24,8 @@ class Entry:
     is_transposed: bool = False
     """Whether the published matrix is (in, out) and used as x @ W."""
     shape: tuple[int, ...] = ()
-    """The published shape, where ours holds the same numbers in another one; () where it is the same."""
+    """The published shape, where ours holds the same numbers in another one; -1 for a side that follows from the rest,
+    () where the shape is the same."""
     reason: str = ""
     """Why the tensor does nothing, where `ours` is empty."""
 
@@ -67,24 +69,76 @@ def from_published(
     Raises:
         CheckpointError: a tensor is missing, left over, or of another shape.
     """
-    idle = {entry.theirs for entry in entries if not entry.ours}
-    entries = _used(entries, like)
-    _compare("published tensors", have=tensors.keys() - idle, need=[entry.theirs for entry in entries])
+    found = faults(entries, {name: tuple(one.shape) for name, one in tensors.items()}, like)
+    if found:
+        raise CheckpointError(found[0])
     state: dict[str, Tensor] = {}
-    for entry in entries:
+    for entry in _used(entries, like):
         tensor = tensors[entry.theirs]
         tensor = tensor.T if entry.is_transposed else tensor
-        rows = [like[name].shape[0] if like[name].ndim else 1 for name in entry.ours]
-        is_stacked = len(entry.ours) > 1 and sum(rows) == tensor.shape[0]
-        parts = cast("tuple[Tensor, ...]", tensor.split(rows)) if is_stacked else (tensor,) * len(rows)
-        for name, part in zip(entry.ours, parts, strict=True):
-            if part.shape != _published_shape(entry, like[name]):
-                raise CheckpointError(
-                    f"{entry.theirs} has shape {tuple(tensors[entry.theirs].shape)}, but {name} of this connector is "
-                    f"{tuple(like[name].shape)}: build the connector with the widths and options of the checkpoint"
-                )
-            state[name] = part.reshape(like[name].shape).contiguous()
+        parts = _parts(entry, like)
+        pieces = cast("tuple[Tensor, ...]", tensor.split(parts)) if parts else (tensor,) * len(entry.ours)
+        for name, piece in zip(entry.ours, pieces, strict=True):
+            state[name] = piece.reshape(like[name].shape).contiguous()
     return state
+
+
+def faults(entries: Sequence[Entry], shapes: Mapping[str, tuple[int, ...]], like: Mapping[str, Tensor]) -> list[str]:
+    """Say what keeps published tensors from being read, one sentence each; nothing if they fit.
+
+    Args:
+        entries: the layout.
+        shapes: of the published tensors by name, without the prefix of the whole model.
+        like: our state dict, for names and shapes.
+
+    Raises:
+        CheckpointError: the layout is not one to one with our tensors.
+    """
+    used = _used(entries, like)
+    idle = {entry.theirs for entry in entries if not entry.ours}
+    found = [sentence for entry in used if (sentence := _misshapen(entry, shapes, like))]
+    odd = _difference("published tensors", have=shapes.keys() - idle, need=[entry.theirs for entry in used])
+    return found + [odd] * bool(odd)
+
+
+def _misshapen(entry: Entry, shapes: Mapping[str, tuple[int, ...]], like: Mapping[str, Tensor]) -> str:
+    """Say what is wrong with the shape of one tensor, and why it may be so; "" if nothing is."""
+    if entry.theirs not in shapes:
+        return ""
+    given, ours = shapes[entry.theirs], like[entry.ours[0]]
+    wanted = _filled(entry.shape, ours) or tuple(ours.shape)
+    if parts := _parts(entry, like):
+        wanted = (sum(parts), *wanted[1:])
+    if entry.is_transposed:
+        wanted = wanted[::-1]
+    if given == wanted:
+        return ""
+    if 0 in given:
+        return is_empty(entry.theirs, given)
+    needed = tuple(ours.shape) if len(entry.ours) == 1 else wanted
+    sentence = f"{entry.theirs} has shape {given}, but {entry.ours[0]} of this connector is {needed}: "
+    if sorted(given) == sorted(wanted):
+        return sentence + "the same sides in another order, so this is another family, or another layout of it"
+    return sentence + "build the connector with the widths and options of the checkpoint"
+
+
+def is_empty(name: str, shape: tuple[int, ...]) -> str:
+    """Say why a published tensor may hold nothing.
+
+    Args:
+        name: of the tensor.
+        shape: with a 0 in it.
+    """
+    return (
+        f"{name} is empty, of shape {shape}: it was saved from sharded weights (ZeRO-3, FSDP) without gathering them; "
+        f"convert the training checkpoint first (zero_to_fp32.py), and pass what comes out"
+    )
+
+
+def _filled(shape: tuple[int, ...], like: Tensor) -> tuple[int, ...]:
+    """Replace the one side that a layout leaves open, -1, by what our tensor makes of it."""
+    known = prod(side for side in shape if side >= 0)
+    return tuple(like.numel() // known if side < 0 else side for side in shape)
 
 
 def to_published(entries: Sequence[Entry], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -116,15 +170,21 @@ def _used(entries: Sequence[Entry], ours: Mapping[str, Tensor]) -> list[Entry]:
     return used
 
 
-def _published_shape(entry: Entry, ours: Tensor) -> torch.Size:
-    """Say how a published tensor, or its part that one of ours is, must be shaped after any transposition."""
-    return ours.reshape(entry.shape).shape if entry.shape else ours.shape
+def _parts(entry: Entry, like: Mapping[str, Tensor]) -> list[int]:
+    """List how many rows of a published tensor each of ours is, where it holds several; else nothing."""
+    return [like[name].shape[0] if like[name].ndim else 1 for name in entry.ours] if len(entry.ours) > 1 else []
 
 
 def _compare(what: str, *, have: Iterable[str], need: Iterable[str]) -> None:
+    if odd := _difference(what, have=have, need=need):
+        raise CheckpointError(odd)
+
+
+def _difference(what: str, *, have: Iterable[str], need: Iterable[str]) -> str:
     missing, extra = sorted(set(need) - set(have)), sorted(set(have) - set(need))
-    if missing or extra:
-        raise CheckpointError(
-            f"{what} do not match this connector: missing {', '.join(missing) or 'none'}; left over "
-            f"{', '.join(extra) or 'none'}. Build the connector with the options of the checkpoint"
-        )
+    if not missing and not extra:
+        return ""
+    return (
+        f"{what} do not match this connector: missing {', '.join(missing) or 'none'}; left over "
+        f"{', '.join(extra) or 'none'}. Build the connector with the options of the checkpoint"
+    )

@@ -14,6 +14,9 @@ from opticnerve.cli.ask import ask
 from opticnerve.cli.compress import compress
 from opticnerve.cli.eval import evaluate_model
 from opticnerve.cli.exit_codes import INTERRUPTED, MISTAKE
+from opticnerve.cli.extract import extract
+from opticnerve.cli.inspect import inspect
+from opticnerve.cli.layouts import layouts
 from opticnerve.cli.methods import methods
 from opticnerve.cli.options import fold_options
 from opticnerve.cli.recipes import recipes
@@ -36,6 +39,9 @@ def make_app() -> App:
     app.command(ask)
     app.command(compress)
     app.command(evaluate_model, name="eval")
+    app.command(extract)
+    app.command(inspect)
+    app.command(layouts)
     app.command(methods)
     app.command(recipes)
     app.command(show)

@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from opticnerve.connectors.blocks import BLOCKS, BlockSpec
-from opticnerve.connectors.checked import refuse_unknown, validate
+from opticnerve.connectors.blocks import BlockSpec
+from opticnerve.connectors.blocks.nested import block_from_dict, block_to_dict
 from opticnerve.connectors.connector import Connector
-from opticnerve.errors import SpecError, UnknownNameError
+from opticnerve.errors import SpecError
 from opticnerve.grid import Grid, Places
 
 FORMAT = 1
@@ -122,7 +122,7 @@ class ConnectorSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the connector as plain data: dicts, lists, strings and numbers."""
-        blocks = [{"kind": block.kind, **asdict(block)} for block in self.blocks]
+        blocks = [block_to_dict(block) for block in self.blocks]
         data = {"format": FORMAT, "name": self.name, "num_levels": self.num_levels, "blocks": blocks}
         return json.loads(json.dumps(data))
 
@@ -147,7 +147,7 @@ class ConnectorSpec:
         levels = data.get("num_levels", 1)
         if isinstance(levels, bool) or not isinstance(levels, int):
             raise SpecError(f"a connector needs num_levels as a whole number, got {levels!r}")
-        blocks = tuple(_block(entry) for entry in data["blocks"])
+        blocks = tuple(block_from_dict(entry) for entry in data["blocks"])
         return ConnectorSpec(name=data["name"], blocks=blocks, num_levels=levels)
 
     @staticmethod
@@ -164,14 +164,3 @@ class ConnectorSpec:
         if not isinstance(data, dict):
             raise SpecError(f"a connector is a JSON object, got a {type(data).__name__}")
         return ConnectorSpec.from_dict(cast("dict[str, Any]", data))
-
-
-def _block(entry: object) -> BlockSpec:
-    if not isinstance(entry, dict):
-        raise SpecError(f'a block is a JSON object with a "kind", got {entry!r}')
-    options = dict(cast("dict[str, Any]", entry))
-    kind = str(options.pop("kind", "?"))
-    if kind not in BLOCKS:
-        raise UnknownNameError("block", kind, BLOCKS)
-    refuse_unknown(f"field of block {kind}", options, {field.name: field for field in fields(BLOCKS[kind])})
-    return validate(BLOCKS[kind], options, what=f'block "{kind}"')

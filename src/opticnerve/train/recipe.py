@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
+from opticnerve.data.reading import KINDS_OF_QUESTION
+
 
 class Plain(BaseModel):
     """Frozen settings; a key that does not exist is an error."""
@@ -54,6 +56,8 @@ class ReadingData(Plain):
     """Most questions about an image."""
     chart_share: float | None = Field(default=None, ge=0, le=1)
     """Share of images with a bar chart, signs aside; None is what the level has: 0.4 at level 1."""
+    kinds: tuple[str, ...] = KINDS_OF_QUESTION
+    """Kinds of question; an image that allows none of them is asked others."""
     has_pictures: bool = True
     """Without pictures a sample is its questions and labels alone: for the objective "symbols"."""
 

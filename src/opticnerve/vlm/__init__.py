@@ -8,6 +8,7 @@ from opticnerve.vlm.assemble import Views, assemble
 from opticnerve.vlm.base import OpticNervePreTrainedModel
 from opticnerve.vlm.causal import OpticNerveForConditionalGeneration
 from opticnerve.vlm.config import OpticNerveConfig
+from opticnerve.vlm.graft import graft
 from opticnerve.vlm.image_processor import OpticNerveImageProcessor
 from opticnerve.vlm.images import Images, Pixels
 from opticnerve.vlm.model import OpticNerveModel
@@ -31,5 +32,6 @@ __all__ = [
     "Views",
     "assemble",
     "check_placeholders",
+    "graft",
     "splice",
 ]

@@ -1,4 +1,4 @@
-"""Layouts of perceiver resamplers: OpenFlamingo, Idefics, Idefics2 and Honeybee, without the prefix of the model."""
+"""Layouts of perceiver resamplers, without the prefix of the model: OpenFlamingo, Evolla, Idefics 1 and 2, Honeybee."""
 
 from collections.abc import Iterator, Mapping
 
@@ -12,6 +12,7 @@ from opticnerve.connectors.blocks import (
     FramePositions,
     GridPositions,
     Linear,
+    Norm,
     Perceiver,
 )
 
@@ -25,14 +26,24 @@ def flamingo(spec: ConnectorSpec) -> tuple[Entry, ...]:
                 entries.append(Entry(theirs="frame_embs", ours=(f"{ours}.table",)))
             case Perceiver():
                 entries += [Entry(theirs="latents", ours=(f"{ours}.latents",)), *module(f"{ours}.norm", "norm")]
-                for mine, number in _layers(ours, block):
-                    attention, theirs = f"{mine}.attention", f"layers.{number}"
-                    key_value = (f"{attention}.key.weight", f"{attention}.value.weight")
-                    entries.append(Entry(theirs=f"{theirs}.0.to_kv.weight", ours=key_value))
-                    entries += _norms(mine, theirs, {"feature_norm": "0.norm_media", "latent_norm": "0.norm_latents"})
-                    entries += _norms(mine, theirs, {"feed_forward_norm": "1.0"})
-                    entries += _weights(mine, theirs, {"attention.query": "0.to_q", "attention.out": "0.to_out"})
-                    entries += _weights(mine, theirs, {"feed_forward.up": "1.1", "feed_forward.down": "1.3"})
+                entries += _key_value_layers(ours, block, norm="0", up="1", down="3")
+            case _:
+                pass
+    return tuple(entries)
+
+
+def evolla(spec: ConnectorSpec) -> tuple[Entry, ...]:
+    """Evolla's compressor of proteins; keys and values are one tensor."""
+    entries: list[Entry] = []
+    for ours, block in _blocks(spec):
+        match block:
+            case Linear():
+                entries += module(f"{ours}.linear", "protein_projector")
+            case Norm():
+                entries += module(f"{ours}.norm", "norm")
+            case Perceiver():
+                entries.append(Entry(theirs="latents", ours=(f"{ours}.latents",)))
+                entries += _key_value_layers(ours, block, norm="norm", up="fc1", down="fc2")
             case _:
                 pass
     return tuple(entries)
@@ -117,6 +128,20 @@ def honeybee_resampler(spec: ConnectorSpec) -> tuple[Entry, ...]:
             case _:
                 pass
     return tuple(entries)
+
+
+def _key_value_layers(ours: str, block: Perceiver, *, norm: str, up: str, down: str) -> list[Entry]:
+    """List the layers of Flamingo's perceiver; the feed-forward network is named differently in each code base."""
+    entries: list[Entry] = []
+    for mine, number in _layers(ours, block):
+        attention, theirs = f"{mine}.attention", f"layers.{number}"
+        key_value = (f"{attention}.key.weight", f"{attention}.value.weight")
+        entries.append(Entry(theirs=f"{theirs}.0.to_kv.weight", ours=key_value))
+        entries += _norms(mine, theirs, {"feature_norm": "0.norm_media", "latent_norm": "0.norm_latents"})
+        entries += _norms(mine, theirs, {"feed_forward_norm": f"1.{norm}"})
+        entries += _weights(mine, theirs, {"attention.query": "0.to_q", "attention.out": "0.to_out"})
+        entries += _weights(mine, theirs, {"feed_forward.up": f"1.{up}", "feed_forward.down": f"1.{down}"})
+    return entries
 
 
 def _blocks(spec: ConnectorSpec) -> Iterator[tuple[str, BlockSpec]]:

@@ -19,14 +19,14 @@ class Names:
     embeddings: str = ""
 
 
-def blip2_hf(spec: ConnectorSpec) -> tuple[Entry, ...]:
+def blip_2(spec: ConnectorSpec) -> tuple[Entry, ...]:
     """BLIP-2 in transformers; the norm in front, where there is one, is the vision model's."""
-    return _qformer(spec, _HF_BLIP2)
+    return _qformer(spec, _BLIP_2)
 
 
-def instructblip_hf(spec: ConnectorSpec) -> tuple[Entry, ...]:
-    """InstructBLIP in transformers."""
-    return _qformer(spec, _HF_INSTRUCTBLIP)
+def instructblip(spec: ConnectorSpec) -> tuple[Entry, ...]:
+    """InstructBLIP and InstructBLIP-Video in transformers."""
+    return _qformer(spec, _INSTRUCTBLIP)
 
 
 def blip2_opt(spec: ConnectorSpec) -> tuple[Entry, ...]:
@@ -44,14 +44,14 @@ def instructblip_llm(spec: ConnectorSpec) -> tuple[Entry, ...]:
     return _qformer(spec, _lavis("llm_proj"))
 
 
-_HF_BLIP2 = Names(
+_BLIP_2 = Names(
     encoder="qformer.encoder",
     norm="qformer.layernorm",
     attention="attention",
     vision_norm="vision_model.post_layernorm",
     projection="language_projection",
 )
-_HF_INSTRUCTBLIP = Names(
+_INSTRUCTBLIP = Names(
     encoder="qformer.encoder",
     norm="qformer.embeddings.layernorm",
     attention="attention",

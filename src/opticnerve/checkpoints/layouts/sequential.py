@@ -19,7 +19,8 @@ def weighted(spec: ConnectorSpec) -> list[tuple[int, str, tuple[str, ...]]]:
             case Linear():
                 found.append((index, "linear", ("weight", "bias") if block.has_bias else ("weight",)))
             case Norm():
-                found.append((index, "norm", ("weight", "bias") if block.norm == "layer" else ("weight",)))
+                if block.norm != "rms_no_scale":
+                    found.append((index, "norm", ("weight", "bias") if block.norm == "layer" else ("weight",)))
             case Downsample():
                 found.append((index, "conv", ("weight", "bias")))
             case _:

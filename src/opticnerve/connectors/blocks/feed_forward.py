@@ -37,6 +37,7 @@ class GatedFeedForward(nn.Module):
         function: ActivationKind,
         has_bias: bool,
         norm_eps: float | None = None,
+        limit: float | None = None,
     ) -> None:
         """Make the three Linears.
 
@@ -47,9 +48,11 @@ class GatedFeedForward(nn.Module):
             function: what activates the gate.
             has_bias: whether the Linears have a bias.
             norm_eps: of the layer norm before the last Linear; None for no norm.
+            limit: the gate is cut off above it before its activation, the other factor on both sides; None for no cut.
         """
         super().__init__()
         self.function: ActivationKind = function
+        self.limit = limit
         self.gate = nn.Linear(dim, hidden_dim, bias=has_bias)
         self.up = nn.Linear(dim, hidden_dim, bias=has_bias)
         self.norm = LayerNorm(hidden_dim, eps=norm_eps) if norm_eps is not None else nn.Identity()
@@ -57,4 +60,7 @@ class GatedFeedForward(nn.Module):
 
     @override
     def forward(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens out"]:
-        return self.down(self.norm(activate(self.gate(x), self.function) * self.up(x)))
+        if self.limit is None:
+            return self.down(self.norm(activate(self.gate(x), self.function) * self.up(x)))
+        gate = activate(self.gate(x).clamp(max=self.limit), self.function)
+        return self.down(self.norm(gate * self.up(x).clamp(-self.limit, self.limit)))

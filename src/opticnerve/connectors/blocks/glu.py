@@ -30,6 +30,9 @@ class GLU(BlockSpec):
     """What activates the gate."""
     has_bias: bool = False
     """Whether the three Linears have a bias."""
+    limit: float | None = None
+    """Where the two factors are cut off: the gate before its activation above, the other one on both sides
+    (GLM-5-Next); None for nowhere."""
 
     @override
     def out_dim(self, dim: int) -> int:
@@ -60,6 +63,7 @@ class GLUBlock(Block):
             out_dim=fixed(spec.dim),
             function=spec.function,
             has_bias=spec.has_bias,
+            limit=spec.limit,
         )
 
     @override

@@ -11,7 +11,7 @@ from typing_extensions import override
 from opticnerve.connectors.blocks.base import LLM, Block, BlockSpec, Dim, fixed
 from opticnerve.grid import Places
 
-ActivationKind = Literal["gelu", "gelu_tanh", "relu", "silu", "hardswish"]
+ActivationKind = Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "relu_squared", "silu", "hardswish"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +62,11 @@ class Activation(BlockSpec):
     """Which nonlinearity."""
 
     @override
+    def activation_values(self, grid: Places, dim: int) -> int:
+        steps = 3 if self.function in ("quick_gelu", "relu_squared") else 2
+        return steps * grid.size * dim
+
+    @override
     def build(self, dim: int) -> "ActivationBlock":
         return ActivationBlock(self)
 
@@ -87,8 +92,12 @@ def activate(x: Float[Tensor, "*any"], function: ActivationKind) -> Float[Tensor
             return F.gelu(x)
         case "gelu_tanh":
             return F.gelu(x, approximate="tanh")
+        case "quick_gelu":
+            return x * (1.702 * x).sigmoid()
         case "relu":
             return F.relu(x)
+        case "relu_squared":
+            return F.relu(x).square()
         case "silu":
             return F.silu(x)
         case "hardswish":

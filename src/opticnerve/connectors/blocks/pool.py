@@ -11,11 +11,12 @@ from typing_extensions import override
 
 from opticnerve.connectors.blocks.base import Block, BlockSpec
 from opticnerve.connectors.blocks.maps import from_maps, to_maps
-from opticnerve.errors import SpecError
+from opticnerve.errors import GridError, SpecError
 from opticnerve.grid import Grid, Places, require_multiple
 
 PoolMode = Literal["average", "max", "bilinear"]
 PoolOdd = Literal["error", "drop"]
+AnyOdd = Literal["error", "drop", "reflect", "overlap"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +26,8 @@ class Pool(BlockSpec):
     "bilinear" resizes to ceil(side / factor) without antialiasing, so it takes any grid: at factor 2 on an even grid it
     is the mean, at 3 the centre patch, at 4 the mean of the inner 2 x 2. It is not an average in general.
 
-    Source: get_2dPool of LLaVA-NeXT (llava_arch.py); Gemma3MultiModalProjector (transformers).
+    Source: get_2dPool of LLaVA-NeXT (llava_arch.py); Gemma3MultiModalProjector and PerceptionLMAdaptiveAvgPooling
+    (transformers).
     """
 
     kind: ClassVar[str] = "pool"
@@ -34,8 +36,10 @@ class Pool(BlockSpec):
     """Patches a side that become one."""
     mode: PoolMode = "average"
     """How they become one."""
-    odd: PoolOdd = "error"
-    """For average and max: refuse a grid that the factor does not divide, or drop what is left over (LLaVA)."""
+    odd: AnyOdd = "error"
+    """For average and max: refuse a grid that the factor does not divide, drop what is left over (LLaVA), reflect the
+    last rows and columns up to a multiple of the factor (Phi-4), or let the floor(side / factor) blocks overlap, as
+    adaptive pooling does (Perception-LM)."""
 
     @override
     def __post_init__(self) -> None:
@@ -48,11 +52,35 @@ class Pool(BlockSpec):
         grid = grid.spatial("pool")
         if self.mode == "bilinear":
             return Grid(-(-grid.rows // self.factor), -(-grid.cols // self.factor), frames=grid.frames)
+        if self.odd == "reflect":
+            grid = self.reflected(grid)
         rows, cols = grid.rows // self.factor, grid.cols // self.factor
         if self.odd == "error" or min(rows, cols) < 1:
             remedy = 'To drop the last rows and columns as LLaVA does, set odd="drop"; mode "bilinear" takes any grid.'
             require_multiple(grid, rows=self.factor, cols=self.factor, action="pool", remedy=remedy)
         return Grid(rows, cols, frames=grid.frames)
+
+    def reflected(self, grid: Grid) -> Grid:
+        """Return the grid with its last rows and columns reflected, up to multiples of the factor.
+
+        Raises:
+            GridError: there are fewer rows or columns than a reflection needs.
+        """
+        down, right = -grid.rows % self.factor, -grid.cols % self.factor
+        if down >= grid.rows or right >= grid.cols:
+            raise GridError(
+                f"cannot reflect a {grid} grid up to multiples of {self.factor}: it needs {down + 1} rows and "
+                f'{right + 1} columns at least. Lower the factor, or take mode "bilinear", which takes any grid'
+            )
+        return Grid(grid.rows + down, grid.cols + right, frames=grid.frames)
+
+    @override
+    def activation_values(self, grid: Places, dim: int) -> int:
+        values = BlockSpec.activation_values(self, grid, dim)  # super() does not work in dataclasses with slots
+        if self.odd != "reflect" or self.mode == "bilinear":
+            return values
+        padded = self.reflected(grid.spatial("pool"))
+        return values + (padded.size * dim if padded != grid else 0)
 
     @override
     def build(self, dim: int) -> "PoolBlock":
@@ -71,13 +99,17 @@ class PoolBlock(Block):
         spec, grid = self.spec, grid.spatial("pool")
         out = spec.out_grid(grid)
         image = to_maps(features, grid)
+        if spec.odd == "reflect" and spec.mode != "bilinear":
+            padded = spec.reflected(grid)
+            image = F.pad(image, (0, padded.cols - grid.cols, 0, padded.rows - grid.rows), mode="reflect")
+        size, overlaps = (out.rows, out.cols), spec.odd == "overlap"
         match spec.mode:
             case "average":
-                image = F.avg_pool2d(image, spec.factor)
+                image = F.adaptive_avg_pool2d(image, size) if overlaps else F.avg_pool2d(image, spec.factor)
             case "max":
-                image = F.max_pool2d(image, spec.factor)
+                image = F.adaptive_max_pool2d(image, size) if overlaps else F.max_pool2d(image, spec.factor)
             case "bilinear":
-                image = F.interpolate(image, size=(out.rows, out.cols), mode="bilinear")
+                image = F.interpolate(image, size=size, mode="bilinear")
         return from_maps(image, frames=grid.frames)
 
 

@@ -67,7 +67,7 @@ class Resampler(BlockSpec):
     @override
     def out_grid(self, grid: Places) -> Queries:
         grid.spatial("resample by position")
-        return Queries(self.num_queries, spread=self.query_grid)
+        return Queries(self.num_queries, spread=self.query_grid if self.has_query_positions else None)
 
     @override
     def flops(self, grid: Places, dim: int) -> int:

@@ -67,15 +67,20 @@ def quadrant(item: Item) -> str:
     return f"{'top' if y < 0.5 else 'bottom'} {'left' if x < 0.5 else 'right'}"
 
 
-def ask_about(scene: Scene, rng: random.Random, *, most: int) -> tuple[Question, ...]:
+def ask_about(
+    scene: Scene, rng: random.Random, *, most: int, kinds: tuple[str, ...] = KINDS_OF_QUESTION
+) -> tuple[Question, ...]:
     """Choose questions about a scene, each with one answer that can be seen.
 
     Args:
         scene: what to ask about.
         rng: source of all randomness.
         most: at most so many, different ones; every kind that the scene allows has the same chance.
+        kinds: keys of `KINDS_OF_QUESTION` to choose from; all of them where the scene allows none of these.
     """
-    pools = [pool for kind in KINDS_OF_QUESTION if (pool := _MAKERS[kind](scene, rng))]
+    pools = [pool for kind in kinds if (pool := _MAKERS[kind](scene, rng))]
+    if not pools:
+        pools = [pool for kind in KINDS_OF_QUESTION if (pool := _MAKERS[kind](scene, rng))]
     chosen: list[Question] = []
     while pools and len(chosen) < most:
         pool = rng.choice(pools)

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from opticnerve.data.reading.questions import Question, ask_about
+from opticnerve.data.reading.questions import KINDS_OF_QUESTION, Question, ask_about
 from opticnerve.data.reading.scene import Scene, draw_scene, recipe_at
 from opticnerve.data.reading.symbols import item_table
 from opticnerve.data.reading.words import Split
 from opticnerve.data.samples import IMAGE, Message, Sample
-from opticnerve.errors import SpecError
+from opticnerve.errors import SpecError, UnknownNameError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +35,8 @@ class ReadingSource:
     chart_share: float | None = None
     """Share of scenes with a bar chart, signs aside; None is what the level has (`recipe_at`). Another share is another
     series of scenes."""
+    kinds: tuple[str, ...] = KINDS_OF_QUESTION
+    """Kinds of question; a scene that allows none of them is asked others."""
     has_pictures: bool = True
     """Without them a sample is its questions and labels alone, and quickly made; its scene is another."""
 
@@ -44,6 +46,8 @@ class ReadingSource:
                 f"the reading task needs num_samples and num_questions of at least 1 and a level from 0 to 1, got "
                 f"{self.num_samples}, {self.num_questions} and {self.level}"
             )
+        if unknown := [kind for kind in self.kinds if kind not in KINDS_OF_QUESTION]:
+            raise UnknownNameError("kind of question", unknown[0], KINDS_OF_QUESTION)
         if self.chart_share is not None and not 0 <= self.chart_share <= 1:
             raise SpecError(f"chart_share of the reading task is a share from 0 to 1, got {self.chart_share}")
 
@@ -85,4 +89,4 @@ class ReadingSource:
             recipe, series = replace(recipe, chart_share=self.chart_share), f"{series} {self.chart_share}"
         rng = random.Random(f"{series} {index}")
         scene = draw_scene(rng, split=self.split, recipe=recipe, has_ground=self.has_pictures)
-        return scene, ask_about(scene, rng, most=self.num_questions)
+        return scene, ask_about(scene, rng, most=self.num_questions, kinds=self.kinds)
