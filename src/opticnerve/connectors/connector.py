@@ -13,6 +13,7 @@ from opticnerve.errors import ShapeError
 from opticnerve.grid import Grid, Places, total_size
 
 if TYPE_CHECKING:
+    from opticnerve.connectors.rewrites import Mode, Step
     from opticnerve.connectors.spec import ConnectorSpec
 
 
@@ -23,14 +24,25 @@ class Connector(nn.Module):
         spec: the plain data that it was built from.
         vision_dim: width of the features that it takes.
         llm_dim: width that it was built for.
+        blocks: the modules of the spec's blocks, which hold all parameters.
+        program: steps that compute the same as the blocks one after another; empty for just that.
     """
 
-    def __init__(self, spec: "ConnectorSpec", blocks: Iterable[Block], *, vision_dim: int, llm_dim: int) -> None:
+    def __init__(
+        self,
+        spec: "ConnectorSpec",
+        blocks: Iterable[Block],
+        *,
+        vision_dim: int,
+        llm_dim: int,
+        program: "Iterable[Step]" = (),
+    ) -> None:
         super().__init__()
         self.spec = spec
         self.vision_dim = vision_dim
         self.llm_dim = llm_dim
         self.blocks = nn.ModuleList(blocks)
+        self.program = nn.ModuleList(program)
 
     @override
     def forward(
@@ -50,6 +62,11 @@ class Connector(nn.Module):
         if features.ndim != 3 or features.shape[1:] != (grid.size, self.vision_dim):
             raise self._misfit(features, grid.size, where=f"the grid {grid}", axes="(batch, positions, vision_dim)")
         places: Places = grid
+        if self.program and text is None:
+            for step in cast("Iterable[Step]", self.program):
+                features = step(features, places, self.blocks)
+                places = step.out_grid(places)
+            return features
         reads_text = False
         for spec, module in zip(self.spec.blocks, self.blocks, strict=True):
             if isinstance(module, TextBlock):
@@ -105,6 +122,34 @@ class Connector(nn.Module):
                 tokens[index] = out
         places = {grid: self.spec.out_grid(grid) for grid in members}
         return torch.cat(tokens), tuple(places[grid] for grid in grids)
+
+    def optimized(self, *, mode: "Mode" = "train", grid: Grid) -> "Connector":
+        """Return the same connector, computed in a cheaper way where the counted costs say that it pays.
+
+        Parameters are shared with this one, and keep their names. The result holds on every grid; `grid` is the one
+        that costs are counted for.
+
+        Args:
+            mode: "train" takes rewrites whose gradients are equal too. "inference" takes all, some of them made from
+                the weights as they are now: call it again when they have changed.
+            grid: where the features of an image, or a tile, usually lie.
+
+        Raises:
+            GridError: a block cannot take the grid.
+        """
+        from opticnerve.connectors.rewrites import optimize
+
+        return optimize(self, mode=mode, grid=grid)
+
+    def with_program(self, program: "Iterable[Step]") -> "Connector":
+        """Return a connector of the same blocks that computes them by another program.
+
+        Args:
+            program: steps that compute the same.
+        """
+        widths = {"vision_dim": self.vision_dim, "llm_dim": self.llm_dim}
+        other = Connector(self.spec, cast("Iterable[Block]", self.blocks), **widths, program=program)
+        return other.train(self.training)
 
     def on_grid(self, grid: Grid) -> "GridConnector":
         """Return the connector with its grid fixed: a module of tensors alone, for torch.export and ONNX."""
