@@ -15,6 +15,7 @@ from members import MEMBERS
 
 from opticnerve import family
 from opticnerve.evaluate import evaluate, reading_questions
+from opticnerve.train.load_recipe import load_recipe
 from opticnerve.vlm import OpticNerveForConditionalGeneration, OpticNerveProcessor
 
 
@@ -35,6 +36,14 @@ def scores(path: Path, *, split: str, num_images: int) -> dict[str, Any]:
     return {"split": split, "images": num_images, "exact_match": kinds}
 
 
+def pages() -> str:
+    """Say which pages members are trained on, as the recipe has them."""
+    sources = load_recipe("tiny").stages[-1].data
+    return " and ".join(
+        f"{one.num_samples:,} (share of charts: {one.chart_share or 'of the level'})" for one in sources
+    )
+
+
 def card(out: Path, name: str, *, num_images: int) -> dict[str, Any]:
     """Say how a member was trained, and how well it answers."""
     steps = [json.loads(line) for line in (out / name / "log.jsonl").read_text().splitlines()]
@@ -43,7 +52,7 @@ def card(out: Path, name: str, *, num_images: int) -> dict[str, Any]:
     path = out / name / "model"
     return {
         "made_by": "scripts/bundled_family, recipe tiny",
-        "data": "4,608 rendered pages, split train of the reading task, level 1",
+        "data": f"rendered pages, split train of the reading task, level 1: {pages()}",
         "settings": MEMBERS[name],
         "steps": stages,
         "seconds_on_one_cpu_thread": sum(seconds),

@@ -34,6 +34,10 @@ class StoredTensor:
     """Name of the file that holds it."""
 
 
+PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+"""Files with the settings of an image processor, the first that is there counts."""
+
+
 class Checkpoint:
     """The tensors of a checkpoint by name, and its settings.
 
@@ -41,6 +45,7 @@ class Checkpoint:
         source: what messages call it.
         config: its settings.
         tensors: what it holds.
+        processor: settings of its image processor, where it has them.
         missing_files: files that its index names and that are not there.
     """
 
@@ -50,11 +55,13 @@ class Checkpoint:
         *,
         config: Config,
         tensors: Mapping[str, StoredTensor],
+        processor: Config | None = None,
         missing_files: tuple[str, ...] = (),
     ) -> None:
         self.source = source
         self.config = config
         self.tensors = tensors
+        self.processor = processor or Config(source=source)
         self.missing_files = missing_files
 
     def shapes(self, prefix: str = "") -> dict[str, tuple[int, ...]]:

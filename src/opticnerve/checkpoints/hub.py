@@ -1,12 +1,12 @@
 """Checkpoints on the Hugging Face hub: headers by range requests, files when a tensor of theirs is read."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 from opticnerve.checkpoints.config import Config
-from opticnerve.checkpoints.files import PROJECTOR, Checkpoint, StoredTensor
+from opticnerve.checkpoints.files import PROCESSORS, PROJECTOR, Checkpoint, StoredTensor
 from opticnerve.checkpoints.pickles import how_to_convert
 from opticnerve.errors import CheckpointError, first_line
 
@@ -35,14 +35,15 @@ def open_hub(name: str, *, revision: str | None) -> Checkpoint:
         CheckpointError: the hub cannot be reached, or has no such model with safetensors files.
     """
     with _reached(name):
-        config = _hub_config(name, revision=revision)
+        config = _hub_settings(name, ("config.json",), revision=revision)
+        processor = _hub_settings(name, PROCESSORS, revision=revision)
         headers = _hub_headers(name, revision=revision)
     tensors = {
         tensor: StoredTensor(name=tensor, shape=tuple(facts.shape), dtype=facts.dtype, file=file)
         for file, header in headers.items()
         for tensor, facts in header.tensors.items()
     }
-    return HubCheckpoint(source=name, config=config, tensors=tensors, revision=revision)
+    return HubCheckpoint(source=name, config=config, processor=processor, tensors=tensors, revision=revision)
 
 
 @contextmanager
@@ -60,15 +61,18 @@ def _reached(name: str) -> Generator[None]:
         ) from error
 
 
-def _hub_config(name: str, *, revision: str | None) -> Config:
+def _hub_settings(name: str, files: Iterable[str], *, revision: str | None) -> Config:
+    """Fetch the first of some files that is there."""
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-    try:
-        return Config.read(_fetched(name, "config.json", revision=revision), source=name)
-    except LocalEntryNotFoundError:  # there may be one, but there is no connection
-        raise
-    except EntryNotFoundError:
-        return Config(source=name)
+    for file in files:
+        try:
+            return Config.read(_fetched(name, file, revision=revision), source=name)
+        except LocalEntryNotFoundError:  # there may be one, but there is no connection
+            raise
+        except EntryNotFoundError:
+            continue
+    return Config(source=name)
 
 
 def _hub_headers(name: str, *, revision: str | None) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from opticnerve.checkpoints.config import Config
 from opticnerve.checkpoints.files import StoredTensor
 from opticnerve.checkpoints.find import find
 from opticnerve.checkpoints.layout import Layout, Views
@@ -94,9 +95,22 @@ def inspect_checkpoint(
         vision_dim=reading.vision_dim,
         llm_dim=reading.llm_dim,
         num_params=spec.num_params(vision_dim=reading.vision_dim, llm_dim=reading.llm_dim),
-        views=reading.views,
+        views=_with_limits(reading.views, checkpoint.processor),
         tensors=tuple(checkpoint.tensors[name] for name in match.names),
     )
+
+
+def _with_limits(views: Views, processor: Config) -> Views:
+    """Take the smallest and the largest area of an image from the processor's own settings, where it has them."""
+    if views.tiling != "qwen":
+        return views
+    sides = {"min_pixels": "size.shortest_edge", "max_pixels": "size.longest_edge"}
+    limits: dict[str, int] = {}
+    for name, side in sides.items():
+        places = (f"{start}{path}" for start in ("", "image_processor.") for path in (name, side))
+        if value := next((found for place in places if (found := processor.get(place, None))), None):
+            limits[name] = int(value)
+    return replace(views, tiling_options={**views.tiling_options, **limits})
 
 
 def _parts(layout: Layout) -> tuple[str, ...]:

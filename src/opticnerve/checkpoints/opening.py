@@ -1,11 +1,12 @@
 """From a folder, a file, an index of shards or a name on the hub to a checkpoint. Headers only, safetensors only."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from opticnerve.checkpoints.config import Config
-from opticnerve.checkpoints.files import PROJECTOR, Checkpoint, StoredTensor, opened_file
+from opticnerve.checkpoints.files import PROCESSORS, PROJECTOR, Checkpoint, StoredTensor, opened_file
 from opticnerve.checkpoints.hub import open_hub
 from opticnerve.checkpoints.pickles import SUFFIXES, refuse_pickle
 from opticnerve.errors import CheckpointError
@@ -97,10 +98,22 @@ def _local(folder: Path, source: str, files: list[str], *, missing_files: tuple[
                 part = opened.get_slice(name)
                 shape = tuple(int(side) for side in part.get_shape())
                 tensors[name] = StoredTensor(name=name, shape=shape, dtype=part.get_dtype(), file=file)
-    config = next((Config.read(folder / name, source=source) for name in CONFIGS if (folder / name).is_file()), None)
     return LocalCheckpoint(
-        folder, source=source, config=config or Config(source=source), tensors=tensors, missing_files=missing_files
+        folder,
+        source=source,
+        config=_settings(folder, CONFIGS, source=source),
+        processor=_settings(folder, PROCESSORS, source=source),
+        tensors=tensors,
+        missing_files=missing_files,
     )
+
+
+def _settings(folder: Path, names: Iterable[str], *, source: str) -> Config:
+    """Read the first of some files that is there."""
+    for name in names:
+        if (folder / name).is_file():
+            return Config.read(folder / name, source=source)
+    return Config(source=source)
 
 
 def _nothing_in(folder: Path) -> CheckpointError:

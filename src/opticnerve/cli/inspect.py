@@ -94,11 +94,11 @@ def describe(found: "Inspection") -> dict[str, Any]:
 
 
 def _tokens(found: "Inspection", height: int, width: int) -> dict[str, Any]:
-    from opticnerve.errors import GridError, ImageError
+    from opticnerve.errors import OpticNerveError
 
     try:
         return {"num_tokens": found.num_tokens(height, width)}
-    except (GridError, ImageError) as error:
+    except OpticNerveError as error:
         return {"num_tokens": None, "reason": str(error)}
 
 
@@ -146,8 +146,9 @@ def _seen(document: dict[str, Any]) -> list[str]:
         if one["num_tokens"] is not None:
             lines.append(f"Tokens of an image of {size}: {one['num_tokens']:,}")
         elif "reason" in one:
-            lines.append(f"An image of {size} is refused: {one['reason']}")
-    if all(one["num_tokens"] is None and "reason" not in one for one in document["tokens"]):
+            lines.append(f"Tokens of an image of {size}: not counted, {one['reason']}")
+    is_unknown = all(one["num_tokens"] is None and "reason" not in one for one in document["tokens"])
+    if views["policy"] and is_unknown:
         lines.append("Tokens of a whole image: not counted, no tiling of this library cuts images as this model does")
     return lines
 
