@@ -111,4 +111,3 @@ def _see(start: Start, sight: object) -> None:
         )
     model.sight = projector.sight = fitted
     start.processor.image_processor.sight = fitted
-    start.processor.image_processor._known_counts.clear()

@@ -34,6 +34,15 @@ class OpticNerveImageProcessor(BaseImageProcessor):
         super().__init__(**options)
         self.sight = Sight.from_dict(sight)
         self.spec = ConnectorSpec.from_dict(dict(connector))
+
+    @property
+    def sight(self) -> Sight:
+        """How images are seen."""
+        return self._sight
+
+    @sight.setter
+    def sight(self, sight: Sight) -> None:
+        self._sight = sight
         self._known_counts: dict[tuple[int, int], int] = {}
 
     @override
