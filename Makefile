@@ -4,7 +4,7 @@ BIN := .venv/bin
 SETUP := .venv/.setup.stamp
 TYPED := --jaxtyping-packages='opticnerve,beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))'
 
-.PHONY: setup demo test lint types imports docs unit unchecked test-slow bundled family clean
+.PHONY: setup demo test lint types imports docs unit unchecked test-slow bundled family bench clean
 
 setup: $(SETUP)
 
@@ -55,6 +55,11 @@ bundled: setup
 family: setup
 	$(BIN)/python scripts/bundled_family/train.py --out build/family
 	$(BIN)/python scripts/bundled_family/export.py --out build/family
+
+# a quarter of an hour on two quiet cores: close everything else
+bench: setup
+	$(BIN)/python benchmarks/bench.py --commit "$$(git describe --always --dirty)"
+	$(BIN)/python benchmarks/page.py
 
 clean:
 	rm -rf .venv site demo build dist

@@ -1,6 +1,7 @@
 """`opticnerve methods`, `opticnerve show` and the help."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -52,6 +53,42 @@ def test_options_can_be_given_plainly_or_in_full(capsys: pytest.CaptureFixture[s
     assert document["connector"] == method("pixel_shuffle", factor=4).to_dict()
 
 
+def optimized(capsys: pytest.CaptureFixture[str], mode: str, *arguments: str) -> dict[str, Any]:
+    return json.loads(call(capsys, "show", *arguments, "--optimized", mode, "--json"))["optimized"]
+
+
+def test_show_tells_how_a_method_is_computed_for_less(capsys: pytest.CaptureFixture[str]):
+    train = optimized(capsys, "train", "ldpv2")
+    rewritten = [piece for piece in train["pieces"] if piece["rewrite"]]
+    assert [piece["blocks"] for piece in rewritten] == [["linear", "adaptive_pool"]]
+    assert [piece["rewrite"] for piece in rewritten] == ["early pool"]
+    assert rewritten[0]["flops_before"] == 4 * rewritten[0]["flops_after"] == 2 * 24 * 24 * 2048 * 2048
+    assert rewritten[0]["holds_in_training"] is True
+    assert "commutes" in rewritten[0]["why"]
+    assert train["flops_before"] - train["flops_after"] == 3 * rewritten[0]["flops_after"]
+    assert train["flops_before"] == method("ldpv2").flops(Grid(24, 24), vision_dim=1024, llm_dim=2048)
+
+
+def test_show_tells_what_holds_in_inference_only(capsys: pytest.CaptureFixture[str]):
+    inference = optimized(capsys, "inference", "ldpv2")
+    (piece,) = inference["pieces"]
+    assert piece["rewrite"] == "chunks"
+    assert {part["rewrite"]: part["holds_in_training"] for part in piece["parts"] if part["rewrite"]} == {
+        "early pool": True,
+        "fold PEG": False,
+    }
+    assert inference["activation_bytes_after"] < 0.45 * inference["activation_bytes_before"]
+    assert inference["flops_after"] == optimized(capsys, "train", "ldpv2")["flops_after"]
+
+
+def test_show_prints_each_rewrite_with_its_reason_and_its_gain(capsys: pytest.CaptureFixture[str]):
+    out = call(capsys, "show", "ldpv2", "--optimized", "inference")
+    for words in ("Optimized for inference", "early pool: a weighted mean", "fold PEG: ", "operations divided by 2,"):
+        assert words in out
+    assert "no rewrite pays" in call(capsys, "show", "mlp", "--optimized", "train")
+    assert "Optimized" not in call(capsys, "show", "ldpv2")
+
+
 def test_every_option_has_a_default_and_a_meaning():
     for name, function in METHODS.items():
         for option in read_docs(function).options:
@@ -67,6 +104,7 @@ def test_every_option_has_a_default_and_a_meaning():
         (["show", "pool", "--grid", "9"], '--grid needs rows x columns, such as 24x24; got "9"'),
         (["show", "pixel_shuffle", "--grid", "27x27"], "cannot merge a 27 x 27 grid by 2"),
         (["show", "pool", "--llm-dim", "0"], "widths must be at least 1"),
+        (["show", "pool", "--optimized", "fast"], "--optimized"),
         (["show"], "requires an argument"),
         (["shwo"], 'Unknown command "shwo". Did you mean "show"?'),
     ],

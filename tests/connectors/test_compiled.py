@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from connectors.contract import random_features
-from connectors.small import GRID, LLM_DIM, NAMES, VISION_DIM, small
-from opticnerve import Connector
+from connectors.small import GRID, LLM_DIM, NAMES, OTHER_GRID, VISION_DIM, small
+from opticnerve import Connector, Grid
 
 pytestmark = pytest.mark.unchecked
 
@@ -33,6 +33,18 @@ def test_the_default_compiler_gives_the_same_numbers(connector: Connector) -> No
     compiled = torch.compile(connector, fullgraph=True)
     features = random_features(connector, GRID)
     torch.testing.assert_close(compiled(features, GRID), connector(features, GRID), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ldpv2"])
+def test_the_default_compiler_takes_new_grids(connector: Connector) -> None:
+    torch.compiler.reset()
+    compiled = torch.compile(connector, fullgraph=True)
+    for number, grid in enumerate((GRID, OTHER_GRID, Grid(16, 8), Grid(8, 8), Grid(24, 4))):
+        features = random_features(connector, grid)
+        with torch.compiler.set_stance("fail_on_recompile" if number > 2 else "default"):
+            tokens = compiled(features, grid)
+        torch.testing.assert_close(tokens, connector(features, grid), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)

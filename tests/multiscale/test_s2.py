@@ -124,7 +124,7 @@ def test_tiles_of_one_size_share_one_call_and_the_numbers_stay() -> None:
         calls.append(pixels.shape[0])
         return means(pixels)
 
-    spec = S2(scales=(1, 1.5, 2, 3))
+    spec = S2(scales=(1, 1.5, 2, 3), views_per_call="all")
     together = s2_features(spec, counted, images, grid=grid)
     assert calls == [2 * (1 + 4 + 9), 2 * 4]
     one_by_one = s2_features(S2(scales=(1, 1.5, 2, 3), views_per_call=1), counted, images, grid=grid)
@@ -226,7 +226,7 @@ def test_an_encoder_that_loses_images_is_found_out() -> None:
         ({"comes_at": 0}, r"S2 needs comes_at above 0, and 1 where scales are in pixels, got comes_at=0"),
         ({"comes_at": 2, "unit": "px"}, r'got comes_at=2 and unit="px"'),
         ({"max_tile_px": 0}, 'S2 needs max_tile_px of at least 1, or "image", got 0'),
-        ({"views_per_call": 0}, 'S2 needs views_per_call of at least 1, or "all", got 0'),
+        ({"views_per_call": 0}, 'S2 needs views_per_call of at least 1, or "scale" or "all", got 0'),
         ({"resize_to": 2}, "S2 has 2 scales, so resize_to must be -2 to 1, got 2"),
     ],
 )

@@ -1,6 +1,7 @@
 """The module between encoder and LLM: features on a grid in, visual tokens out, dense or packed."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -15,6 +16,8 @@ from opticnerve.grid import Grid, Places, total_size
 if TYPE_CHECKING:
     from opticnerve.connectors.rewrites import Mode, Step
     from opticnerve.connectors.spec import ConnectorSpec
+
+    _Packed = Callable[..., tuple[Tensor, tuple[Places, ...]]]
 
 
 class Connector(nn.Module):
@@ -87,6 +90,9 @@ class Connector(nn.Module):
     ) -> tuple[Float[Tensor, "total_tokens llm_dim"], tuple[Places, ...]]:
         """Turn the features of images of any sizes, one image after another, into visual tokens in the same order.
 
+        All images of one grid are one batch. A list of grids is never part of a compiled graph: only the dense form is
+        compiled, and `connector.compile()` does so in place, for here too; `torch.compile(connector).packed` is plain.
+
         Args:
             features: every image in raster order, one image after another, nothing between.
             grids: the grid of each image.
@@ -99,29 +105,11 @@ class Connector(nn.Module):
             ShapeError: the features do not add up to the grids, or are not `vision_dim` wide.
             GridError: a block cannot take one of the grids.
         """
-        if not grids:
-            raise ShapeError("packed needs the grid of at least one image, got none")
-        total = total_size(grids)
-        if features.shape != (total, self.vision_dim):
-            where = f"{len(grids)} grids of together {total} positions"
-            raise self._misfit(features, total, where=where, axes="(total positions, vision_dim)")
-        if text is not None and len(text.ids) != len(grids):
-            raise ShapeError(f"text has {len(text.ids)} rows for {len(grids)} images: pass one row for each image")
-        members: dict[Grid, list[int]] = {}
-        for index, grid in enumerate(grids):
-            members.setdefault(grid, []).append(index)
-        if len(members) == 1:  # images of one size lie as a batch already
-            out = self(features.unflatten(0, (len(grids), -1)), grids[0], text=text)
-            return out.flatten(0, 1), (self.spec.out_grid(grids[0]),) * len(grids)
-        pieces = cast("tuple[Tensor, ...]", features.split([grid.size for grid in grids]))
-        tokens: list[Tensor] = [features] * len(grids)
-        for grid, indices in members.items():
-            batch = torch.stack([pieces[index] for index in indices])
-            batch_text = text.rows(indices) if text is not None else None
-            for index, out in zip(indices, self(batch, grid, text=batch_text), strict=True):
-                tokens[index] = out
-        places = {grid: self.spec.out_grid(grid) for grid in members}
-        return torch.cat(tokens), tuple(places[grid] for grid in grids)
+        if torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting():
+            # Every list of grids would be a graph of its own.
+            plain = cast("_Packed", torch.compiler.disable(Connector._packed))
+            return plain(self, features, grids, text)
+        return self._packed(features, grids, text)
 
     def optimized(self, *, mode: "Mode" = "train", grid: Grid) -> "Connector":
         """Return the same connector, computed in a cheaper way where the counted costs say that it pays.
@@ -158,6 +146,32 @@ class Connector(nn.Module):
     def num_tokens(self, grid: Grid) -> int:
         """Count the visual tokens of one image whose features lie on `grid`."""
         return self.spec.num_tokens(grid)
+
+    def _packed(
+        self, features: Tensor, grids: Sequence[Grid], text: TextTokens | None
+    ) -> tuple[Tensor, tuple[Places, ...]]:
+        if not grids:
+            raise ShapeError("packed needs the grid of at least one image, got none")
+        total = total_size(grids)
+        if features.shape != (total, self.vision_dim):
+            where = f"{len(grids)} grids of together {total} positions"
+            raise self._misfit(features, total, where=where, axes="(total positions, vision_dim)")
+        if text is not None and len(text.ids) != len(grids):
+            raise ShapeError(f"text has {len(text.ids)} rows for {len(grids)} images: pass one row for each image")
+        runs = [(grid, list(images)) for grid, images in groupby(range(len(grids)), key=lambda image: grids[image])]
+        tokens = list(_split(features, [grid.size * len(images) for grid, images in runs]))
+        members: dict[Grid, list[int]] = {}
+        for number, (grid, _) in enumerate(runs):
+            members.setdefault(grid, []).append(number)
+        for grid, numbers in members.items():
+            images = [image for number in numbers for image in runs[number][1]]
+            batch = _joined([tokens[number] for number in numbers]).view(len(images), grid.size, self.vision_dim)
+            out = self(batch, grid, text=text.rows(images) if text is not None else None)
+            pieces = _split(out.flatten(0, 1), [out.shape[1] * len(runs[number][1]) for number in numbers])
+            for number, piece in zip(numbers, pieces, strict=True):
+                tokens[number] = piece
+        places = {grid: self.spec.out_grid(grid) for grid in members}
+        return _joined(tokens), tuple(places[grid] for grid in grids)
 
     def _misfit(self, features: Tensor, positions: int, *, where: str, axes: str) -> ShapeError:
         return ShapeError(
@@ -197,3 +211,11 @@ class GridConnector(nn.Module):
         if ids is None or mask is None:
             raise ShapeError("an instruction is ids and mask together: pass both, or none")
         return self.connector(features, self.grid, text=TextTokens(ids=ids, mask=mask))
+
+
+def _split(features: Tensor, sizes: list[int]) -> tuple[Tensor, ...]:
+    return cast("tuple[Tensor, ...]", features.split(sizes))
+
+
+def _joined(pieces: list[Tensor]) -> Tensor:
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)

@@ -10,7 +10,15 @@ from torch import Tensor
 
 from opticnerve.errors import ShapeError, SpecError
 from opticnerve.grid import Grid
-from opticnerve.multiscale.maps import check_scale, from_map, join_scales, stitch_map, to_map
+from opticnerve.multiscale.maps import (
+    check_scale,
+    from_map,
+    join_scales,
+    pool_tiles,
+    pooling_factors,
+    stitch_map,
+    to_map,
+)
 from opticnerve.tiling import split
 
 TileGrids = tuple[tuple[int, int], ...]
@@ -134,7 +142,14 @@ class DynamicS2:
     def _merge_one(self, features: Tensor, tile: Grid, tiles: TileGrids) -> Tensor:
         if len(tiles) == 1:
             return repeat(to_map(features, tile), "1 d r k -> 1 (scale d) r k", scale=self.num_scales)
-        return join_scales(_stitch_all(features, tile, tiles), resize_to=self.resize_to)
+        out = self.out_grid(tiles, tile=tile)
+        parts = torch.split(features, [rows * cols for rows, cols in tiles])
+        maps: list[Tensor] = []
+        for own, (rows, cols) in zip(parts, tiles, strict=True):
+            down, right = pooling_factors(tile, rows=rows, cols=cols, out_rows=out.rows, out_cols=out.cols)
+            small = Grid(tile.rows // down, tile.cols // right)
+            maps.append(stitch_map(pool_tiles(own, tile, down=down, right=right), small, rows=rows, cols=cols))
+        return join_scales(maps, resize_to=self.resize_to)
 
     def _check(self, tiles: TileGrids) -> None:
         are_whole = all(rows >= 1 and cols >= 1 for rows, cols in tiles)

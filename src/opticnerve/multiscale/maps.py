@@ -53,6 +53,48 @@ def stitch_map(
     return rearrange(rearrange(features, pattern, row=rows, col=cols, r=grid.rows), "b r k d -> b d r k")
 
 
+def pool_tiles(
+    features: Float[Tensor, "tiles patches dim"], grid: Grid, *, down: int, right: int
+) -> Float[Tensor, "tiles pooled dim"]:
+    """Average neighbouring patches of each tile, in float32, and cast the means back.
+
+    Where the factors divide the tile, this before `stitch_map` equals `area_resize` after it: no area crosses a border.
+
+    Args:
+        features: patches row by row, without prefix tokens.
+        grid: of one tile; the factors divide its sides.
+        down: rows that become one.
+        right: columns that become one.
+
+    Raises:
+        ShapeError: the number of features is not the grid's.
+    """
+    if (down, right) == (1, 1):
+        return features
+    pooled = functional.avg_pool2d(to_map(features, grid).float(), (down, right))
+    return from_map(pooled).to(features.dtype)
+
+
+def pooling_factors(grid: Grid, *, rows: int, cols: int, out_rows: int, out_cols: int) -> tuple[int, int]:
+    """Say by how much tiles can be pooled before they are stitched, to have a map of the wanted size at once.
+
+    >>> pooling_factors(Grid(14, 14), rows=2, cols=2, out_rows=14, out_cols=14)
+    (2, 2)
+    >>> pooling_factors(Grid(14, 14), rows=3, cols=3, out_rows=14, out_cols=14)  # 3 does not divide 14
+    (1, 1)
+
+    Args:
+        grid: of one tile.
+        rows: tiles from top to bottom.
+        cols: tiles from left to right.
+        out_rows: rows of the wanted map.
+        out_cols: columns of the wanted map.
+    """
+    down, right = max(1, grid.rows * rows // out_rows), max(1, grid.cols * cols // out_cols)
+    is_whole = (grid.rows * rows, grid.cols * cols) == (down * out_rows, right * out_cols)
+    return (down, right) if is_whole and grid.rows % down == 0 and grid.cols % right == 0 else (1, 1)
+
+
 def area_resize(features: Float[Tensor, "batch dim rows cols"], *, rows: int, cols: int) -> Tensor:
     """Resize a map by the mean over areas, in float32, and cast it back.
 

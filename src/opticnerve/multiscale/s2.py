@@ -69,8 +69,9 @@ class S2:
     """Longest side of a tile in pixels, or the image's own side, at scale 1 (`max_split_size`)."""
     resize_to: int = 0
     """The scale whose grid the result has; negative counts from the last (`resize_output_to_idx`)."""
-    views_per_call: int | Literal["all"] = "all"
-    """Tiles in one call of the encoder: all of one size, or at most so many, which saves memory (`split_forward`)."""
+    views_per_call: int | Literal["scale", "all"] = "scale"
+    """Most tiles in one call of the encoder, of all scales together: as many as the largest scale has, which is the
+    memory of the original; all of one size; or a number, which saves memory (`split_forward`)."""
 
     def __post_init__(self) -> None:
         are_finite = bool(self.scales) and all(0 < scale < math.inf for scale in self.scales)
@@ -78,12 +79,13 @@ class S2:
             raise SpecError(
                 f'S2 needs scales above 0 in unit "image" or "px", got scales={self.scales}, unit="{self.unit}"'
             )
-        for name, value, word in (
-            ("max_tile_px", self.max_tile_px, "image"),
-            ("views_per_call", self.views_per_call, "all"),
+        for name, value, words in (
+            ("max_tile_px", self.max_tile_px, ("image",)),
+            ("views_per_call", self.views_per_call, ("scale", "all")),
         ):
-            if value != word and (isinstance(value, (str, bool)) or value < 1):
-                raise SpecError(f'S2 needs {name} of at least 1, or "{word}", got {value!r}')
+            if value not in words and (isinstance(value, (str, bool)) or value < 1):
+                known = " or ".join(f'"{word}"' for word in words)
+                raise SpecError(f"S2 needs {name} of at least 1, or {known}, got {value!r}")
         if not 0 < self.comes_at < math.inf or (self.unit == "px" and self.comes_at != 1):
             raise SpecError(
                 f"S2 needs comes_at above 0, and 1 where scales are in pixels, got comes_at={self.comes_at} and "

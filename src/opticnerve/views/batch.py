@@ -80,7 +80,8 @@ def encode_tiles(
         tiles: pixels, 0 to 255.
         views_per_call: most tiles that go through it at once.
     """
-    return torch.cat([eye(eye.normalise(some)) for some in torch.split(tiles, views_per_call)])
+    parts = [eye(eye.normalise(some)) for some in torch.split(tiles, views_per_call)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def join_plan(

@@ -10,12 +10,16 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from opticnerve.connectors import Connector, ConnectorSpec
+from opticnerve.errors import GridError
 from opticnerve.tiling import TilePlan
 from opticnerve.views import Sight, join
 
 
 class Projector(nn.Module):
     """A connector for the tiles, and their order in the prompt.
+
+    The connector is computed as its rewrites for training have it (`Connector.optimized`): the same numbers, gradients
+    and names of weights, with fewer operations.
 
     Args:
         sight: how images are seen.
@@ -26,7 +30,7 @@ class Projector(nn.Module):
     def __init__(self, sight: Sight, spec: ConnectorSpec, *, llm_dim: int) -> None:
         super().__init__()
         self.sight = sight
-        self.connector: Connector = spec.build(vision_dim=sight.dim, llm_dim=llm_dim)
+        self.connector: Connector = _cheaper(spec.build(vision_dim=sight.dim, llm_dim=llm_dim), sight)
         if _has_newline(sight):
             # As LLaVA-NeXT begins: of the length of a token's embedding.
             self.newline = nn.Parameter(torch.randn(llm_dim) * llm_dim**-0.5)
@@ -58,6 +62,14 @@ class Projector(nn.Module):
         newline = self.newline if _has_newline(self.sight) else tokens.new_zeros(tokens.shape[-1])
         dealt = zip(plans, parts, _deal(places, grids), strict=True)
         return tuple(join(plan, own, where, newline=newline) for plan, own, where in dealt)
+
+
+def _cheaper(connector: Connector, sight: Sight) -> Connector:
+    """Compute a connector in the way that costs the least on the grid of a native tile, with equal gradients."""
+    try:
+        return connector.optimized(mode="train", grid=sight.grids(sight.plan(*sight.info.native_px))[0])
+    except GridError:  # there is nothing to count; whoever runs it on that grid is told why
+        return connector
 
 
 def _has_newline(sight: Sight) -> bool:

@@ -19,7 +19,7 @@ from opticnerve.checkpoints.layouts.windows import TABLE
 from opticnerve.connectors.blocks import NearestCode
 from opticnerve.connectors.blocks.codebook import NearestCodeBlock
 from opticnerve.errors import CheckpointError
-from opticnerve.tiling.registry import TILINGS
+from opticnerve.tiling.registry import TILINGS, tiling_from_dict
 
 
 def changed(model_type: str, **changes: Any) -> Config:
@@ -39,7 +39,7 @@ def test_a_published_connector_counts_its_tokens(layout: Any) -> None:
     assert spec.num_params(vision_dim=reading.vision_dim, llm_dim=reading.llm_dim) > 0
     assert ConnectorSpec.from_json(spec.to_json()) == spec
     if reading.views.tiling:
-        assert TILINGS[reading.views.tiling](**reading.views.tiling_options).most_tiles > 1
+        assert tiling_from_dict({"name": reading.views.tiling, **reading.views.tiling_options}).most_tiles > 1
 
 
 def test_granite_gives_one_set_of_tokens_to_each_of_eight_layers() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from opticnerve.checkpoints.config import Config
 from opticnerve.checkpoints.entries import Entry
@@ -16,6 +16,7 @@ from opticnerve.connectors import ConnectorSpec
 Entries = Callable[[ConnectorSpec], tuple[Entry, ...]]
 
 
+@runtime_checkable
 class Read(Protocol):
     """A reader that several families share."""
 

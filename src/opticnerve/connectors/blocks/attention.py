@@ -28,17 +28,19 @@ class Attention(nn.Module):
         kv_group: int = 1,
         has_bias: bool = True,
         qk_norm_eps: float | None = None,
+        out_dim: int | None = None,
     ) -> None:
         """Make the four Linears.
 
         Args:
-            dim: width of the queries, and of what comes out.
+            dim: width of the queries.
             key_dim: width of what keys and values are made from.
             num_heads: heads of the queries.
             head_dim: channels of one head; all heads together need not be `dim` wide.
             kv_group: query heads that share one head of keys and values.
             has_bias: whether the Linears have a bias.
             qk_norm_eps: of the layer norms over each head of queries and keys; None for no norms.
+            out_dim: width of what comes out; None for that of the queries.
         """
         super().__init__()
         self.num_heads = num_heads
@@ -47,7 +49,7 @@ class Attention(nn.Module):
         self.query = nn.Linear(dim, inner, bias=has_bias)
         self.key = nn.Linear(key_dim, kv_inner, bias=has_bias)
         self.value = nn.Linear(key_dim, kv_inner, bias=has_bias)
-        self.out = nn.Linear(inner, dim, bias=has_bias)
+        self.out = nn.Linear(inner, out_dim or dim, bias=has_bias)
         has_norm = qk_norm_eps is not None
         self.query_norm = LayerNorm(head_dim, eps=qk_norm_eps) if has_norm else nn.Identity()
         self.key_norm = LayerNorm(head_dim, eps=qk_norm_eps) if has_norm else nn.Identity()
@@ -59,7 +61,7 @@ class Attention(nn.Module):
         keys: Float[Tensor, "batch keys key_dim"],
         values: Float[Tensor, "batch keys key_dim"],
         mask: Bool[Tensor, "batch 1 1 keys"] | None = None,
-    ) -> Float[Tensor, "batch queries dim"]:
+    ) -> Float[Tensor, "batch queries out_dim"]:
         """Attend.
 
         Args:

@@ -8,8 +8,10 @@ from opticnerve.grid import Grid
 
 
 def to_maps(features: Float[Tensor, "batch patches dim"], grid: Grid) -> Float[Tensor, "batch_frames dim rows cols"]:
-    """Lay tokens out as feature maps, frames on the batch axis."""
-    return rearrange(features, "b (t h w) c -> (b t) c h w", t=grid.frames, h=grid.rows, w=grid.cols)
+    """Lay tokens out as feature maps, frames on the batch axis: a view in torch's channels-last format, no copy."""
+    # einops gives a batch of one a stride that torch does not take for channels-last, and then copies all maps
+    maps = features.reshape(features.shape[0] * grid.frames, grid.rows, grid.cols, features.shape[-1])
+    return rearrange(maps, "b h w c -> b c h w")
 
 
 def from_maps(maps: Float[Tensor, "batch_frames dim rows cols"], *, frames: int) -> Float[Tensor, "batch patches dim"]:

@@ -69,8 +69,9 @@ class Merge(BlockSpec):
     def activation_values(self, grid: Places, dim: int) -> int:
         grid = grid.spatial("merge")
         padded = self.padded(grid)
-        moves = self.rows > 1 or self.order == "channel_row_col"  # strips of a row lie side by side already
-        copies = moves + (padded != grid or self.is_transposed)
+        # strips of a row lie side by side already
+        moves = self.rows > 1 or self.order == "channel_row_col" or self.is_transposed
+        copies = moves + (padded != grid)
         return (grid.size + copies * padded.size) * dim
 
     @override
@@ -92,15 +93,14 @@ class MergeBlock(Block):
         spec, grid = self.spec, grid.spatial("merge")
         spec.out_grid(grid)
         padded = spec.padded(grid)
-        if padded != grid:
+        if (padded.rows, padded.cols) != (grid.rows, grid.cols):
             video = rearrange(features, "b (t h w) c -> b t h w c", t=grid.frames, h=grid.rows)
             video = F.pad(video, (0, 0, 0, padded.cols - grid.cols, 0, padded.rows - grid.rows))
             features = rearrange(video, "b t h w c -> b (t h w) c")
-        merged = merge(features, grid=padded, rows=spec.rows, cols=spec.cols, order=spec.order)
-        if spec.is_transposed:
-            rows = padded.rows // spec.rows
-            merged = rearrange(merged, "b (t h w) c -> b (t w h) c", t=grid.frames, h=rows)
-        return merged
+        # the last rearrangement in one with the merge, so that there is one copy
+        pattern = f"b (t h r w q) c -> b {'(t w h)' if spec.is_transposed else '(t h w)'} {_INSIDE[spec.order]}"
+        rows, cols = padded.rows // spec.rows, padded.cols // spec.cols
+        return rearrange(features, pattern, t=grid.frames, h=rows, w=cols, r=spec.rows, q=spec.cols)
 
 
 def merge(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from typing_extensions import override
@@ -142,8 +142,8 @@ def middles(features: Float[Tensor, "batch patches dim"], *, grid: Grid, out: Gr
 
 
 def regions(
-    tokens: Float[Tensor, "batch patches dim"], *, grid: Grid, factor: int
-) -> Float[Tensor, "batch_regions members dim"]:
+    tokens: Shaped[Tensor, "batch patches dim"], *, grid: Grid, factor: int
+) -> Shaped[Tensor, "batch_regions members dim"]:
     """Gather the patches of each region.
 
     Args:

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 from typing_extensions import override
 
@@ -129,9 +129,8 @@ class WindowAttentionBlock(Block):
             head_dim=spec.head_dim,
             kv_group=spec.kv_group,
             has_bias=spec.has_bias,
+            out_dim=fixed(spec.dim),
         )
-        inner = spec.num_heads * spec.head_dim
-        self.attention.out = nn.Linear(inner, fixed(spec.dim), bias=spec.has_bias)
 
     @override
     def forward(self, features: Float[Tensor, "batch patches dim"], grid: Places) -> Float[Tensor, "batch tokens out"]:
