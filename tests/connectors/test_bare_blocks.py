@@ -285,10 +285,6 @@ def test_widths_in_a_branch_are_relative_to_what_enters_it() -> None:
             "branches that are joined by sum must be equally wide, got [4, 5]",
         ),
         (lambda: PatchPositions(size=0), "patch positions need a size of at least 1, got 0"),
-        (
-            lambda: PatchPositions(size=3, join="product"),
-            "patch_positions needs join to be one of 'sum', 'channels', got 'product'",
-        ),
         (lambda: FrameWaves(max_frames=0), "frame waves need room for at least 1 frame, got max_frames=0"),
         (lambda: FrameWaves(max_frames=2).build(3), "frame waves need an even number of channels, got 3"),
     ],
