@@ -38,7 +38,10 @@ def test_a_run_that_is_stopped_leaves_whole_files_only(tmp_path: Path, number: s
     for index in range(60):
         Image.new("RGB", (900, 900), (4 * index, 0, 0)).save(photos / f"{index:02}.png")
     command = [*START, "compress", str(photos), "--out", str(out)]
+    # whoever runs the tests in the background of a shell ignores Ctrl-C, and hands that down
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
     deadline = time.monotonic() + 120
     while not list(out.glob("*.safetensors")):
         assert process.poll() is None, process.communicate()

@@ -64,8 +64,8 @@ class DeformableAttention(nn.Module):
         value = rearrange(self.value_proj(maps), "b (h w) (n d) -> (b n) d h w", h=rows, w=cols, n=self.num_heads)
         offsets = rearrange(self.offsets(queries).float(), "b q (n p xy) -> b n q p xy", n=self.num_heads, xy=2)
         weights = rearrange(self.weights(queries).float(), "b q (n p) -> (b n) q p", n=self.num_heads)
-        patch = offsets.new_tensor((1.0 / cols, 1.0 / rows))
-        places = points.float()[:, None] + offsets * patch
+        x, y = offsets.unbind(-1)
+        places = points.float()[:, None] + torch.stack((x * (1.0 / cols), y * (1.0 / rows)), dim=-1)
         read = sample(value, rearrange(places, "b n q p xy -> (b n) q p xy"), weights.softmax(-1))
         return self.out_proj(rearrange(read, "(b n) q d -> b q (n d)", n=self.num_heads).to(queries.dtype))
 
