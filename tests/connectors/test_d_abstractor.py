@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from transformers import DeformableDetrConfig
+from transformers.initialization import meta_device_safe_creation_ops
 from transformers.models.deformable_detr.modeling_deformable_detr import DeformableDetrDecoderLayer
 
 import opticnerve as on
@@ -167,3 +168,9 @@ def test_heads_that_do_not_divide_the_width_are_refused() -> None:
 def test_counts_below_one_are_refused(name: str) -> None:
     with pytest.raises(SpecError, match=f"deformable_decoder needs {name} of at least 1, got 0"):
         d_abs(**{name: 0})
+
+
+def test_a_block_that_is_built_without_memory_has_none_whatever_transformers_did_to_linspace() -> None:
+    with meta_device_safe_creation_ops(), torch.device("meta"):
+        connector = d_abs().build(vision_dim=8, llm_dim=8)
+    assert {parameter.device.type for parameter in connector.parameters()} == {"meta"}

@@ -159,7 +159,8 @@ class DecoderLayer(nn.Module):
 
 def initial_points(spec: DeformableDecoder) -> Float[Tensor, "1 queries 2"]:
     """Spread the reference points evenly from the centre of the first patch to the centre of the last, as (x, y)."""
-    y = torch.linspace(0.5, spec.point_rows - 0.5, spec.rows) / spec.point_rows
-    x = torch.linspace(0.5, spec.point_cols - 0.5, spec.cols) / spec.point_cols
+    device = torch.empty(0).device  # transformers makes linspace forget the device it is built on
+    y = torch.linspace(0.5, spec.point_rows - 0.5, spec.rows, device=device) / spec.point_rows
+    x = torch.linspace(0.5, spec.point_cols - 0.5, spec.cols, device=device) / spec.point_cols
     across, down = torch.meshgrid(x, y, indexing="xy")
     return torch.stack((across.flatten(), down.flatten()), -1)[None]
