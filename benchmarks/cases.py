@@ -137,8 +137,9 @@ class EncoderCase:
         tower = transformers.SiglipVisionModel(config)
         randomise(tower)
         encoder = build_encoder(describe(config, levels=() if self.scales else (config.num_hidden_layers - 1,)))
-        # the head and the layers after the chosen one are not there
-        encoder.model.load_state_dict(tower.state_dict(), strict=False)
+        # the tower's head and its layers after the chosen one are not there
+        weights = tower.state_dict()
+        encoder.model.load_state_dict({name: weights[name] for name in encoder.model.state_dict()})
         ours = S2Encoder(encoder, spec=S2(scales=self.scales)) if self.scales else encoder
         original = originals.S2Wrapper(tower, scales=self.scales) if self.scales else originals.SecondLastLayer(tower)
         pixels = (torch.randn(self.batch, 3, config.image_size, config.image_size).to(device, dtype),)

@@ -31,7 +31,6 @@ from checkpoints.releases import (
 from opticnerve import Connector, ConnectorSpec, Grid
 from opticnerve.checkpoints import (
     LAYOUTS,
-    Checkpoint,
     Match,
     StoredTensor,
     export_connector,
@@ -41,6 +40,7 @@ from opticnerve.checkpoints import (
     published_tensors,
 )
 from opticnerve.checkpoints.config import Config
+from opticnerve.checkpoints.opening import LocalCheckpoint
 from opticnerve.connectors import TextTokens
 from opticnerve.errors import CheckpointError
 from opticnerve.tiling import tiling_from_dict
@@ -283,7 +283,7 @@ def headers(layout: str, config: Mapping[str, Any], *, prefix: str, shapes: Mapp
     """Find a layout in a checkpoint that is headers and nothing else."""
     sizes = {prefix + name: shape for name, shape in shapes.items()} | dict.fromkeys(DECOYS, (3, 5))
     tensors = {name: StoredTensor(name=name, shape=shape, dtype="BF16", file="x") for name, shape in sizes.items()}
-    match = find(Checkpoint("the release", config=Config.of(config), tensors=tensors))
+    match = find(LocalCheckpoint(Path(), source="the release", config=Config.of(config), tensors=tensors))
     assert match.layout.name == layout
     return match
 

@@ -1,5 +1,6 @@
 """What a checkpoint is: named tensors in safetensors files, read only when they are asked for."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 """Files with the settings of an image processor, the first that is there counts."""
 
 
-class Checkpoint:
+class Checkpoint(ABC):
     """The tensors of a checkpoint by name, and its settings.
 
     Args:
@@ -69,9 +70,9 @@ class Checkpoint:
         cut = len(prefix)
         return {name[cut:]: one.shape for name, one in self.tensors.items() if name.startswith(prefix)}
 
+    @abstractmethod
     def path(self, file: str) -> Path:
         """Return where a file of the checkpoint lies, which may fetch it."""
-        raise NotImplementedError
 
     def load(self, names: Iterable[str]) -> dict[str, Tensor]:
         """Read some tensors, and nothing else.

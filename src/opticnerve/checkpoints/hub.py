@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+from typing_extensions import override
+
 from opticnerve.checkpoints.config import Config
 from opticnerve.checkpoints.files import PROCESSORS, PROJECTOR, Checkpoint, StoredTensor
 from opticnerve.checkpoints.pickles import how_to_convert
@@ -18,6 +20,7 @@ class HubCheckpoint(Checkpoint):
         super().__init__(**facts)
         self.revision = revision
 
+    @override
     def path(self, file: str) -> Path:
         """Fetch a file, or find it in the cache."""
         with _reached(self.source):

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from opticnerve.checkpoints.config import Config
 from opticnerve.checkpoints.files import PROCESSORS, PROJECTOR, Checkpoint, StoredTensor, opened_file
 from opticnerve.checkpoints.hub import open_hub
@@ -22,6 +24,7 @@ class LocalCheckpoint(Checkpoint):
         super().__init__(**facts)
         self.folder = folder
 
+    @override
     def path(self, file: str) -> Path:
         """Return where a file of the checkpoint lies."""
         return self.folder / file

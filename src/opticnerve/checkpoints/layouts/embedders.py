@@ -22,6 +22,7 @@ from opticnerve.connectors.blocks import (
     Scale,
     Standardise,
 )
+from opticnerve.errors import CheckpointError
 
 _BUDGET = "native shape, at most 70, 140, 280, 560 or 1120 tokens"
 
@@ -32,7 +33,12 @@ def _gemma3(config: Config, shapes: Shapes) -> Reading:
     at = "encoder." if config.get("encoder", None) is not None else ""
     vision = f"{at}vision_config"
     patches = int(config.get(f"{vision}.image_size")) // int(config.get(f"{vision}.patch_size"))
-    factor = patches // math.isqrt(int(config.get(f"{at}mm_tokens_per_image")))
+    tokens = int(config.get(f"{at}mm_tokens_per_image"))
+    if math.isqrt(tokens) ** 2 != tokens:
+        raise CheckpointError(
+            f"mm_tokens_per_image must be the square of a whole number, as Gemma 3 has it, got {tokens}"
+        )
+    factor = patches // math.isqrt(tokens)
     blocks = (
         Pool(factor=factor, odd="drop" if factor and patches % factor else "error"),
         Norm(norm="rms_one_plus", eps=float(config.get(f"{vision}.layer_norm_eps"))),

@@ -83,11 +83,6 @@ def internvl_hf(spec: ConnectorSpec) -> tuple[Entry, ...]:
     return named(spec, "layer_norm", "linear_1", "linear_2")
 
 
-def llama4(spec: ConnectorSpec) -> tuple[Entry, ...]:
-    """Llama 4's inner MLP."""
-    return named(spec, "mlp.fc1", "mlp.fc2")
-
-
 def idefics3(spec: ConnectorSpec) -> tuple[Entry, ...]:
     """Idefics3's and SmolVLM's connector."""
     return named(spec, "modality_projection.proj")
@@ -96,21 +91,6 @@ def idefics3(spec: ConnectorSpec) -> tuple[Entry, ...]:
 def nanovlm(spec: ConnectorSpec) -> tuple[Entry, ...]:
     """The modality projector of nanoVLM."""
     return named(spec, "proj")
-
-
-def qwen2_vl(spec: ConnectorSpec) -> tuple[Entry, ...]:
-    """Qwen2-VL's and Qwen2.5-VL's merger."""
-    return named(spec, "ln_q", "mlp.0", "mlp.2")
-
-
-def qwen3_vl(spec: ConnectorSpec) -> tuple[Entry, ...]:
-    """Qwen3-VL's merger."""
-    return named(spec, "norm", "linear_fc1", "linear_fc2")
-
-
-def vila(spec: ConnectorSpec) -> tuple[Entry, ...]:
-    """VILA's mlp_downsample: the layers of one Sequential, the merge included."""
-    return numbered(spec, prefix="layers.", offset=0)
 
 
 def minigpt_v2(spec: ConnectorSpec) -> tuple[Entry, ...]:
