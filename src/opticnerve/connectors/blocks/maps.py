@@ -16,4 +16,6 @@ def to_maps(features: Float[Tensor, "batch patches dim"], grid: Grid) -> Float[T
 
 def from_maps(maps: Float[Tensor, "batch_frames dim rows cols"], *, frames: int) -> Float[Tensor, "batch patches dim"]:
     """Read feature maps as tokens in raster order, frame after frame: the inverse of `to_maps`."""
-    return rearrange(maps, "(b t) c h w -> b (t h w) c", t=frames)
+    images, dim, rows, cols = maps.shape
+    # the same trap on the way back: with einops' strides the gradient of a single map is copied, and so is all before it
+    return rearrange(maps, "b c h w -> b h w c").reshape(images // frames, frames * rows * cols, dim)
