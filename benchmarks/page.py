@@ -31,15 +31,15 @@ def measured(result: Mapping[str, Any] | None) -> str:
     head = (
         f"{result['cpu']}, {result['cores']} cores, torch {result['torch']}, float32, {result['rounds']} rounds, "
         f"{result['date']}, commit `{result['commit']}`, `{result['command']}`. Load of the machine before it began: "
-        f"{load:.2f}{_warning(load)}."
+        f"{load:.2f}{_warning(load, cores=result['cores'])}."
     )
     threads = sorted({row["threads"] for row in result["rows"]})
     parts = [_table([row for row in result["rows"] if row["threads"] == count], threads=count) for count in threads]
     return "\n\n".join([START, head, *parts, END])
 
 
-def _warning(load: float) -> str:
-    return " (**other work ran: do not rely on the numbers**)" if load > 0.5 else ""
+def _warning(load: float, *, cores: int) -> str:
+    return " (**other work ran: do not rely on the numbers**)" if load > cores / 2 else ""
 
 
 def _table(rows: Sequence[Mapping[str, Any]], *, threads: int) -> str:
