@@ -8,8 +8,12 @@ from opticnerve.connectors.blocks import (
     PEG,
     Activation,
     AdaptivePool,
+    AttendedMerging,
     BlockSpec,
     DeformableDecoder,
+    DiverseSelection,
+    EveryKth,
+    FarthestPoint,
     FitWidth,
     GridPositions,
     InvertedResidual,
@@ -19,9 +23,11 @@ from opticnerve.connectors.blocks import (
     Perceiver,
     Pool,
     QFormer,
+    RandomPatches,
     RegionAttention,
     RegStage,
     Resampler,
+    TokenMerging,
 )
 
 LLM_LINEAR = Linear(dim=LLM, has_bias=True)
@@ -117,6 +123,12 @@ PUBLISHED: dict[str, tuple[BlockSpec, ...]] = {
         RegionAttention(factor=2, dim=1024, num_heads=8, num_levels=4, extra_dim=0, eps=1e-6),
         *MLP,
     ),
+    "tome": (TokenMerging(reduction=4, tokens_per_merge=8), *MLP),
+    "divprune": (DiverseSelection(reduction=4), *MLP),
+    "farthest_point": (FarthestPoint(reduction=4), *MLP),
+    "prumerge": (AttendedMerging(reduction=4), *MLP),
+    "random_patches": (RandomPatches(reduction=4, seed=0), *MLP),
+    "every_kth": (EveryKth(reduction=4), *MLP),
 }
 
 

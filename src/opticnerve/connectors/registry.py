@@ -28,6 +28,12 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "c_abstractor": methods.c_abstractor,
         "d_abstractor": methods.d_abstractor,
         "token_packer": methods.token_packer,
+        "tome": methods.tome,
+        "divprune": methods.divprune,
+        "farthest_point": methods.farthest_point,
+        "prumerge": methods.prumerge,
+        "random_patches": methods.random_patches,
+        "every_kth": methods.every_kth,
     }
 )
 

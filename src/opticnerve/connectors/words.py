@@ -25,11 +25,19 @@ def _merge(block: Any) -> str:  # noqa: ANN401
     return f"merge {block.rows} x {block.cols}{order}{', transposed' if block.is_transposed else ''}"
 
 
+def _reduce(what: str) -> Callable[[Any], str]:
+    return lambda block: f"{what} (patches / {block.reduction})"
+
+
 _WORDS: Mapping[str, Callable[[Any], str]] = MappingProxyType(
     {
         "activation": lambda block: _ACTIVATIONS[block.function],
         "adaptive_pool": lambda block: f"average into {block.rows} x {block.cols}",
+        "attended_merging": _reduce("merge into attended"),
+        "diverse_selection": _reduce("keep diverse"),
         "downsample": lambda block: f"conv {block.factor} x {block.factor}",
+        "every_kth": _reduce("keep every k-th"),
+        "farthest_point": _reduce("keep far apart"),
         "glu": lambda block: f"GLU ({_ACTIVATIONS[block.function]})",
         "linear": lambda block: "Linear" if block.has_bias else "Linear without bias",
         "merge": _merge,
@@ -38,10 +46,12 @@ _WORDS: Mapping[str, Callable[[Any], str]] = MappingProxyType(
         "perceiver": lambda block: f"perceiver ({block.num_latents} latents, {block.depth} layers)",
         "pool": lambda block: f"{block.mode} pool {block.factor} x {block.factor}",
         "qformer": lambda block: f"Q-Former ({block.num_queries} queries, {block.num_layers} layers)",
+        "random_patches": _reduce("keep random"),
         "resampler": lambda block: f"resampler ({block.num_queries} queries)",
         "scale": lambda block: f"times {block.factor:.3g}",
         "strided_conv": lambda block: f"conv {block.kernel} x {block.kernel}, stride {block.stride}",
         "text_qformer": lambda block: f"Q-Former with text ({block.num_queries} queries, {block.num_layers} layers)",
+        "token_merging": _reduce("merge alike"),
     }
 )
 

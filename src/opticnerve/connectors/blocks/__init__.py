@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from opticnerve.connectors.blocks.attended_merging import AttendedMerging
 from opticnerve.connectors.blocks.base import IN, LLM, VISION, Block, BlockSpec, Dim, TextBlock, TextTokens, Width
 from opticnerve.connectors.blocks.begin_tokens import BeginTokens
 from opticnerve.connectors.blocks.branches import Branches
@@ -10,8 +11,11 @@ from opticnerve.connectors.blocks.codebook import Codebook, NearestCode
 from opticnerve.connectors.blocks.conv import PEG, Downsample
 from opticnerve.connectors.blocks.cross_attention import CrossAttention
 from opticnerve.connectors.blocks.deformable import DeformableDecoder
+from opticnerve.connectors.blocks.diverse_selection import DiverseSelection
 from opticnerve.connectors.blocks.end_tokens import EndTokens
+from opticnerve.connectors.blocks.farthest_point import FarthestPoint
 from opticnerve.connectors.blocks.fit_width import FitWidth
+from opticnerve.connectors.blocks.fixed_selection import EveryKth, RandomPatches
 from opticnerve.connectors.blocks.frame_mean import FrameMean
 from opticnerve.connectors.blocks.frame_positions import FramePositions
 from opticnerve.connectors.blocks.frame_waves import FrameWaves
@@ -26,6 +30,7 @@ from opticnerve.connectors.blocks.patch_positions import PatchPositions
 from opticnerve.connectors.blocks.perceiver import Perceiver
 from opticnerve.connectors.blocks.pool import AdaptivePool, Pool
 from opticnerve.connectors.blocks.qformer import QFormer
+from opticnerve.connectors.blocks.reduction import Reduction
 from opticnerve.connectors.blocks.reg_stage import RegStage
 from opticnerve.connectors.blocks.region_attention import RegionAttention
 from opticnerve.connectors.blocks.resampler import Resampler
@@ -35,6 +40,7 @@ from opticnerve.connectors.blocks.sincos_positions import SincosPositions
 from opticnerve.connectors.blocks.standardise import Standardise
 from opticnerve.connectors.blocks.strided_conv import StridedConv
 from opticnerve.connectors.blocks.text_qformer import TextQFormer
+from opticnerve.connectors.blocks.token_merging import TokenMerging
 from opticnerve.connectors.blocks.window_attention import WindowAttention
 from opticnerve.connectors.blocks.window_qformer import WindowQFormer
 
@@ -44,13 +50,17 @@ BLOCKS: Mapping[str, type[BlockSpec]] = MappingProxyType(
         for block in (
             Activation,
             AdaptivePool,
+            AttendedMerging,
             BeginTokens,
             Branches,
             Codebook,
             CrossAttention,
             DeformableDecoder,
+            DiverseSelection,
             Downsample,
             EndTokens,
+            EveryKth,
+            FarthestPoint,
             FitWidth,
             FrameMean,
             FramePositions,
@@ -68,6 +78,7 @@ BLOCKS: Mapping[str, type[BlockSpec]] = MappingProxyType(
             Perceiver,
             Pool,
             QFormer,
+            RandomPatches,
             RegStage,
             RegionAttention,
             Resampler,
@@ -77,6 +88,7 @@ BLOCKS: Mapping[str, type[BlockSpec]] = MappingProxyType(
             Standardise,
             StridedConv,
             TextQFormer,
+            TokenMerging,
             WindowAttention,
             WindowQFormer,
         )
@@ -93,6 +105,7 @@ __all__ = [
     "VISION",
     "Activation",
     "AdaptivePool",
+    "AttendedMerging",
     "BeginTokens",
     "Block",
     "BlockSpec",
@@ -101,8 +114,11 @@ __all__ = [
     "CrossAttention",
     "DeformableDecoder",
     "Dim",
+    "DiverseSelection",
     "Downsample",
     "EndTokens",
+    "EveryKth",
+    "FarthestPoint",
     "FitWidth",
     "FrameMean",
     "FramePositions",
@@ -118,6 +134,8 @@ __all__ = [
     "Perceiver",
     "Pool",
     "QFormer",
+    "RandomPatches",
+    "Reduction",
     "RegStage",
     "RegionAttention",
     "Resampler",
@@ -129,6 +147,7 @@ __all__ = [
     "TextBlock",
     "TextQFormer",
     "TextTokens",
+    "TokenMerging",
     "Width",
     "WindowAttention",
     "WindowQFormer",

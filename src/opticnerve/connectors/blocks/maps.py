@@ -17,5 +17,5 @@ def to_maps(features: Float[Tensor, "batch patches dim"], grid: Grid) -> Float[T
 def from_maps(maps: Float[Tensor, "batch_frames dim rows cols"], *, frames: int) -> Float[Tensor, "batch patches dim"]:
     """Read feature maps as tokens in raster order, frame after frame: the inverse of `to_maps`."""
     images, dim, rows, cols = maps.shape
-    # the same trap on the way back: with einops' strides the gradient of a single map is copied, and so is all before it
+    # the same on the way back: with the strides of einops, the gradient of a single map is copied, and all before it
     return rearrange(maps, "b c h w -> b h w c").reshape(images // frames, frames * rows * cols, dim)
