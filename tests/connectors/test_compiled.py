@@ -1,5 +1,7 @@
 """Every method works under torch.compile and torch.export, with the numbers of eager mode."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -36,8 +38,11 @@ def test_the_default_compiler_gives_the_same_numbers(connector: Connector) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ldpv2"])
-def test_the_default_compiler_takes_new_grids(connector: Connector) -> None:
+@pytest.mark.parametrize("name", ["ldpv2", "ldp", "pool"])
+def test_the_default_compiler_takes_new_grids(
+    connector: Connector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # guards of older programs come back from the cache
     torch.compiler.reset()
     compiled = torch.compile(connector, fullgraph=True)
     for number, grid in enumerate((GRID, OTHER_GRID, Grid(16, 8), Grid(8, 8), Grid(24, 4))):

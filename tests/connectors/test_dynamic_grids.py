@@ -19,8 +19,16 @@ NEW = (Grid(8, 8), Grid(20, 12), Grid(4, 24), Grid(24, 4), Grid(16, 16))
 RESIZED = {"c_abstractor", "d_abstractor"}
 """Methods with learned positions, which take other grids only where they are resized."""
 
+STEPWISE = {"tome", "divprune", "farthest_point"}
+"""Methods whose number of steps is that of the tokens: a program for each grid."""
+
 QUICK = {"mlp", "pool", "pixel_shuffle"}
-CASES = [pytest.param(name, way, marks=[] if name in QUICK else [pytest.mark.slow]) for name in NAMES for way in WAYS]
+CASES = [
+    pytest.param(name, way, marks=[] if name in QUICK else [pytest.mark.slow])
+    for name in NAMES
+    for way in WAYS
+    if name not in STEPWISE
+]
 
 
 def any_grid(name: str, way: Way) -> Connector:

@@ -40,3 +40,18 @@ def test_it_is_the_mean_or_maximum_of_each_block(mode: str, rows: int, cols: int
 def test_a_grid_smaller_than_the_factor_is_refused() -> None:
     with pytest.raises(GridError, match="cannot pool a 1 x 4 grid by 2"):
         Pool(odd="overlap").out_grid(Grid(1, 4))
+
+
+@pytest.mark.parametrize(
+    ("rows", "cols", "out"), [(24, 24, (12, 12)), (27, 31, (12, 5)), (5, 7, (12, 12)), (1, 9, (3, 2))]
+)
+def test_bins_by_matrix_products_are_those_of_adaptive_pooling(rows: int, cols: int, out: tuple[int, int]) -> None:
+    from opticnerve.connectors.blocks.pool import mean_bins
+
+    grid = Grid(rows, cols, frames=2)
+    features = torch.randn(2, grid.size, 6, dtype=torch.bfloat16)
+    maps = features.double().view(4, rows, cols, 6).permute(0, 3, 1, 2)
+    wanted = torch.nn.functional.adaptive_avg_pool2d(maps, out).permute(0, 2, 3, 1).reshape(2, -1, 6)
+    found = mean_bins(features.float(), grid, rows=out[0], cols=out[1])
+    torch.testing.assert_close(found.double(), wanted, atol=1e-6, rtol=1e-6)
+    assert mean_bins(features, grid, rows=out[0], cols=out[1]).dtype == torch.bfloat16

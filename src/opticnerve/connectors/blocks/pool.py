@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
@@ -160,9 +161,39 @@ class AdaptivePoolBlock(Block):
     def forward(self, features: Float[Tensor, "batch patches dim"], grid: Places) -> Float[Tensor, "batch pooled dim"]:
         grid = grid.spatial("pool")
         out = self.spec.out_grid(grid)
+        if out.frames == grid.frames and torch.compiler.is_compiling() and not torch.compiler.is_exporting():
+            return mean_bins(features, grid, rows=out.rows, cols=out.cols)
         if out.frames == grid.frames:
             pooled = F.adaptive_avg_pool2d(to_maps(features, grid), (out.rows, out.cols))
             return from_maps(pooled, frames=grid.frames)
         video = rearrange(features, "b (t h w) c -> b c t h w", t=grid.frames, h=grid.rows)
         pooled = F.adaptive_avg_pool3d(video, (out.frames, out.rows, out.cols))
         return rearrange(pooled, "b c t h w -> b (t h w) c")
+
+
+def mean_bins(
+    features: Float[Tensor, "batch patches dim"], grid: Grid, *, rows: int, cols: int
+) -> Float[Tensor, "batch pooled dim"]:
+    """Average into bins as adaptive pooling does, by two small matrix products in float32.
+
+    Compilers make one program of it for all grids, whereas torch's own adaptive pooling is compiled for each of them.
+
+    Args:
+        features: in raster order, frame after frame.
+        grid: where they lie.
+        rows: bins from top to bottom.
+        cols: bins from left to right.
+    """
+    down, across = (_bins(*sides, features.device) for sides in ((grid.rows, rows), (grid.cols, cols)))
+    # three axes at most: compilers ask of four whether they are channels-last, and fix their sizes by that
+    lines = rearrange(features.float(), "b (t h w) d -> (b t) h (w d)", t=grid.frames, h=grid.rows)
+    lines = rearrange(down @ lines, "b p (w d) -> (b p) w d", w=grid.cols)
+    return rearrange(across @ lines, "(b t p) q d -> b (t p q) d", t=grid.frames, p=rows).to(features.dtype)
+
+
+def _bins(num_in: int, num_out: int, device: torch.device) -> Float[Tensor, "num_out num_in"]:
+    """Return the share that each place has in each bin: from floor(k n / m) up to ceil((k + 1) n / m)."""
+    bins = torch.arange(num_out, device=device)[:, None]
+    places = torch.arange(num_in, device=device)
+    inside = (places >= bins * num_in // num_out) & (places * num_out < (bins + 1) * num_in)
+    return inside / inside.sum(1, keepdim=True)
