@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         evaluate,
         family,
         multiscale,
+        planner,
         tiling,
         train,
         views,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from opticnerve.connectors import IN, LLM, METHODS, VISION, Connector, ConnectorSpec, Width, method, methods
     from opticnerve.errors import OpticNerveError
     from opticnerve.grid import Grid, Queries
+    from opticnerve.planner import plan
     from opticnerve.vlm import graft
 
 __version__ = "0.1.0"
@@ -57,6 +59,8 @@ __all__ = [
     "method",
     "methods",
     "multiscale",
+    "plan",
+    "planner",
     "save_connector",
     "tiling",
     "train",
@@ -73,6 +77,7 @@ _PACKAGES = {
     "evaluate",
     "family",
     "multiscale",
+    "planner",
     "tiling",
     "train",
     "views",
@@ -88,6 +93,7 @@ _HOMES = {
     "graft": "opticnerve.vlm",
     "inspect_checkpoint": "opticnerve.checkpoints",
     "load_connector": "opticnerve.checkpoints",
+    "plan": "opticnerve.planner",
     "save_connector": "opticnerve.checkpoints",
 }
 """Where the names of `__all__` live, other than in `opticnerve.connectors`."""

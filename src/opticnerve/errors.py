@@ -46,6 +46,10 @@ class CheckpointError(OpticNerveError):
     """Weights do not belong to the connector or encoder that they are read into."""
 
 
+class PlanError(OpticNerveError, ValueError):
+    """A model or a budget that cannot be planned."""
+
+
 class RecipeError(OpticNerveError, ValueError):
     """A recipe cannot be trained as it is written."""
 

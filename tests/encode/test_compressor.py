@@ -20,8 +20,8 @@ def picture(height: int = 70, width: int = 100) -> torch.Tensor:
 
 def compressor(name: str = "pool", tiling: str = "internvl", *, scales: tuple[float, ...] = (1,), **options: object):
     encoder = TinyEncoder()
-    tiled = TiledEncoder(encoder, fitting_tiling(tiling, encoder, {}, scales=scales), scales=scales)
-    return Compressor.with_random_weights(tiled, fitting_method(name, tiled, options), llm_dim=LLM_DIM)
+    tiled = TiledEncoder(encoder, fitting_tiling(tiling, encoder.info, {}, scales=scales), scales=scales)
+    return Compressor.with_random_weights(tiled, fitting_method(name, tiled.sight, options), llm_dim=LLM_DIM)
 
 
 @pytest.mark.parametrize("tiling", sorted(TILINGS))
@@ -103,7 +103,7 @@ def test_newlines_of_anyres_are_the_compressors_own():
 
 def test_the_encoder_sees_bounded_batches():
     encoder = TinyEncoder()
-    tiled = TiledEncoder(encoder, fitting_tiling("internvl", encoder, {}), batch_size=5)
+    tiled = TiledEncoder(encoder, fitting_tiling("internvl", encoder.info, {}), batch_size=5)
     plan = tiled.encode(picture()).plan
     assert max(encoder.batch_sizes) <= 5
     assert sum(encoder.batch_sizes) == plan.num_tiles
@@ -140,19 +140,19 @@ def test_a_grid_that_does_not_fit_is_refused_before_the_encoder_runs():
 
 def test_tiles_fit_the_encoder_unless_the_options_say_otherwise():
     encoder = TinyEncoder()
-    assert fitting_tiling("internvl", encoder, {}).to_dict()["tile_px"] == 32
-    assert fitting_tiling("anyres", encoder, {}).to_dict()["pinpoints"][0] == [64, 32]  # pyright: ignore
-    assert fitting_tiling("minicpm", encoder, {}).to_dict()["multiple_px"] == 8
-    assert fitting_tiling("qwen", encoder, {}).to_dict()["factor_px"] == 16
-    plain = fitting_tiling("plain", encoder, {"width_px": "64"})
+    assert fitting_tiling("internvl", encoder.info, {}).to_dict()["tile_px"] == 32
+    assert fitting_tiling("anyres", encoder.info, {}).to_dict()["pinpoints"][0] == [64, 32]  # pyright: ignore
+    assert fitting_tiling("minicpm", encoder.info, {}).to_dict()["multiple_px"] == 8
+    assert fitting_tiling("qwen", encoder.info, {}).to_dict()["factor_px"] == 16
+    plain = fitting_tiling("plain", encoder.info, {"width_px": "64"})
     assert plain.to_dict() | {"height_px": 32, "width_px": 64} == plain.to_dict()
 
 
 def test_square_tiles_need_a_square_encoder():
     encoder = TinyEncoder(native_px=(32, 64))
-    assert fitting_tiling("plain", encoder, {}).plan(9, 9).canvases[0].tile_px == (32, 64)
+    assert fitting_tiling("plain", encoder.info, {}).plan(9, 9).canvases[0].tile_px == (32, 64)
     with pytest.raises(SpecError, match=r'"tiny" was trained on 32 x 64 px: use tiling "plain"'):
-        fitting_tiling("internvl", encoder, {})
+        fitting_tiling("internvl", encoder.info, {})
 
 
 @pytest.mark.parametrize(
@@ -167,14 +167,14 @@ def test_square_tiles_need_a_square_encoder():
 )
 def test_options_of_a_tiling_that_cannot_be_are_refused(name: str, options: dict[str, object], message: str):
     with pytest.raises((SpecError, UnknownNameError), match=message):
-        fitting_tiling(name, TinyEncoder(), options)
+        fitting_tiling(name, TinyEncoder().info, options)
 
 
 def test_learned_positions_fit_the_encoders_grid_unless_the_options_say_otherwise():
     tiled = compressor().tiled
-    assert fitting_method("c_abstractor", tiled, {}) == method("c_abstractor", pos_grid=(4, 4))
-    assert fitting_method("c_abstractor", tiled, {"pos_grid": (2, 2)}) == method("c_abstractor", pos_grid=(2, 2))
-    assert fitting_method("pool", tiled, {"factor": 4}) == method("pool", factor=4)
+    assert fitting_method("c_abstractor", tiled.sight, {}) == method("c_abstractor", pos_grid=(4, 4))
+    assert fitting_method("c_abstractor", tiled.sight, {"pos_grid": (2, 2)}) == method("c_abstractor", pos_grid=(2, 2))
+    assert fitting_method("pool", tiled.sight, {"factor": 4}) == method("pool", factor=4)
 
 
 def test_layers_fit_the_connector():
@@ -186,4 +186,4 @@ def test_layers_fit_the_connector():
 def test_scales_that_cannot_be_are_refused(scales: tuple[float, ...]):
     encoder = TinyEncoder()
     with pytest.raises(SpecError, match="S2 needs scales above 0"):
-        TiledEncoder(encoder, fitting_tiling("plain", encoder, {}), scales=scales)
+        TiledEncoder(encoder, fitting_tiling("plain", encoder.info, {}), scales=scales)

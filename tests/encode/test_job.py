@@ -19,7 +19,7 @@ from opticnerve.views import TiledEncoder, fitting_tiling
 
 def compressor(*, seed: int = 0, tiling: str = "internvl", factor: int = 2) -> Compressor:
     encoder = TinyEncoder()
-    tiled = TiledEncoder(encoder, fitting_tiling(tiling, encoder, {}))
+    tiled = TiledEncoder(encoder, fitting_tiling(tiling, encoder.info, {}))
     return Compressor.with_random_weights(tiled, method("pixel_shuffle", factor=factor), llm_dim=20, seed=seed)
 
 

@@ -9,6 +9,7 @@ import torch
 
 from encoders import tiny
 from opticnerve.encoders import load_encoder, sketch_encoder
+from opticnerve.errors import EncoderError
 from opticnerve.grid import Grid
 
 
@@ -24,6 +25,22 @@ def hf_states(model: Any, pixels: torch.Tensor) -> Any:
         if "interpolate_pos_encoding" in inspect.signature(model.forward).parameters:
             return model(pixel_values=pixels, output_hidden_states=True, interpolate_pos_encoding=True)
         return model(pixel_values=pixels, output_hidden_states=True)
+
+
+def test_a_native_size_that_is_no_multiple_of_the_patch_is_taken_as_published(tmp_path: Path) -> None:
+    from transformers import SiglipVisionConfig, SiglipVisionModel
+
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    model: Any = tiny.randomise(SiglipVisionModel(SiglipVisionConfig(**sizes, image_size=38, patch_size=7)))
+    encoder = load_encoder(tiny.save(model, tmp_path / "siglip"))
+    pixels = tiny.pixels(38, 38)
+    assert encoder.grid(38, 38) == Grid(5, 5), "as SigLIP so400m: 384 px, patches of 14"
+    assert sketch_encoder(tmp_path / "siglip").flops(38, 38) == encoder.flops(35, 35)
+    with torch.no_grad():
+        wanted = model(pixel_values=pixels).last_hidden_state
+    torch.testing.assert_close(encoder(pixels), wanted, rtol=0, atol=0)
+    with pytest.raises(EncoderError, match=r"cannot take an image of 76 x 76 px: both sides must be multiples of 7 px"):
+        encoder.grid(76, 76)
 
 
 SIDES = [(28, 28), (42, 42), (35, 14), (14, 49), (7, 7)]

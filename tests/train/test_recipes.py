@@ -159,7 +159,7 @@ def sketch(recipe: Recipe, tmp_path: Path, *, vision: CLIPVisionConfig, llm: Lla
     vision.save_pretrained(tmp_path)
     settings = recipe.model
     encoder = sketch_encoder(tmp_path, layers=settings.layers, prefix=settings.prefix)
-    tiling = fitting_tiling(settings.tiling, encoder, settings.tiling_options, scales=settings.scales)
+    tiling = fitting_tiling(settings.tiling, encoder.info, settings.tiling_options, scales=settings.scales)
     config = OpticNerveConfig(
         text_config=llm,
         encoder=describe_encoder(encoder),

@@ -12,6 +12,7 @@ from opticnerve.checkpoints.inspection import Inspection, inspect_checkpoint
 from opticnerve.checkpoints.layout import Layout, Reading, Views
 from opticnerve.checkpoints.layouts import LAYOUTS, UNSUPPORTED
 from opticnerve.checkpoints.opening import open_checkpoint
+from opticnerve.checkpoints.settings import read_settings
 from opticnerve.connectors import Connector
 from opticnerve.errors import UnknownNameError
 
@@ -71,5 +72,6 @@ __all__ = [
     "load_published",
     "open_checkpoint",
     "published_tensors",
+    "read_settings",
     "save_connector",
 ]

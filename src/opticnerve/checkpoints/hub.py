@@ -49,6 +49,20 @@ def open_hub(name: str, *, revision: str | None) -> Checkpoint:
     return HubCheckpoint(source=name, config=config, processor=processor, tensors=tensors, revision=revision)
 
 
+def read_hub_config(name: str, *, revision: str | None) -> Config:
+    """Fetch the config.json of a model on the hub; there are no settings where it has none.
+
+    Args:
+        name: "owner/model".
+        revision: branch, tag or commit.
+
+    Raises:
+        CheckpointError: the hub cannot be reached, or has no such model.
+    """
+    with _reached(name):
+        return _hub_settings(name, ("config.json",), revision=revision)
+
+
 @contextmanager
 def _reached(name: str) -> Generator[None]:
     """Say in our words that the hub cannot be reached, or does not have something."""

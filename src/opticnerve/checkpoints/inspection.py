@@ -11,7 +11,6 @@ from opticnerve.checkpoints.layouts import LAYOUTS
 from opticnerve.checkpoints.opening import open_checkpoint
 from opticnerve.connectors import ConnectorSpec
 from opticnerve.grid import Grid
-from opticnerve.tiling import tiling_from_dict
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,11 +48,10 @@ class Inspection:
             ImageError: the model refuses such an image.
         """
         views = self.views
-        if views.is_one_view:
-            return self.tokens_per_tile
-        if not views.tiling or not views.patch_px:
+        tiling = views.build_tiling()
+        if tiling is None or not views.patch_px:
             return None
-        plan = tiling_from_dict({"name": views.tiling, **views.tiling_options}).plan(height_px, width_px)
+        plan = tiling.plan(height_px, width_px)
         grids = [replace(grid, prefix=views.num_prefix) for grid in plan.token_grids(views.patch_px)]
         return plan.num_tokens([self.spec.out_grid(grid) for grid in grids])
 
@@ -95,13 +93,18 @@ def inspect_checkpoint(
         vision_dim=reading.vision_dim,
         llm_dim=reading.llm_dim,
         num_params=spec.num_params(vision_dim=reading.vision_dim, llm_dim=reading.llm_dim),
-        views=_with_limits(reading.views, checkpoint.processor),
+        views=with_limits(reading.views, checkpoint.processor),
         tensors=tuple(checkpoint.tensors[name] for name in match.names),
     )
 
 
-def _with_limits(views: Views, processor: Config) -> Views:
-    """Take the smallest and the largest area of an image from the processor's own settings, where it has them."""
+def with_limits(views: Views, processor: Config) -> Views:
+    """Take the smallest and the largest area of an image from the processor's own settings, where it has them.
+
+    Args:
+        views: as config.json says.
+        processor: the content of preprocessor_config.json.
+    """
     if views.tiling != "qwen":
         return views
     sides = {"min_pixels": "size.shortest_edge", "max_pixels": "size.longest_edge"}

@@ -7,6 +7,7 @@ from typing import Literal
 from opticnerve.checkpoints.config import Config
 from opticnerve.checkpoints.entries import Entry
 from opticnerve.connectors import ConnectorSpec
+from opticnerve.tiling import Tiling, tiling
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Shapes of published tensors by name, the layout's prefix taken off."""
@@ -32,6 +33,21 @@ class Views:
     """Its options."""
     scales: tuple[float, ...] = (1,)
     """Scales of S2."""
+
+    def build_tiling(self) -> Tiling | None:
+        """Build the tiling that makes as many tiles of as many pixels; None where none of this library does.
+
+        One view of a fixed size is a plain tiling however the image is brought to that size: padded, cropped and
+        stretched images come to the same count.
+
+        Raises:
+            SpecError: an option cannot be.
+        """
+        if self.tiling:
+            return tiling(self.tiling, **self.tiling_options)
+        if self.is_one_view and self.tile_px:
+            return tiling("plain", height_px=self.tile_px, width_px=self.tile_px)
+        return None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

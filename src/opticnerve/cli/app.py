@@ -11,6 +11,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 import opticnerve
 from opticnerve.cli.ask import ask
+from opticnerve.cli.calibrate import calibrate
 from opticnerve.cli.compress import compress
 from opticnerve.cli.eval import evaluate_model
 from opticnerve.cli.exit_codes import INTERRUPTED, MISTAKE
@@ -19,6 +20,7 @@ from opticnerve.cli.inspect import inspect
 from opticnerve.cli.layouts import layouts
 from opticnerve.cli.methods import methods
 from opticnerve.cli.options import fold_options
+from opticnerve.cli.plan import plan
 from opticnerve.cli.recipes import recipes
 from opticnerve.cli.show import show
 from opticnerve.cli.terminal import complain
@@ -37,12 +39,14 @@ def make_app() -> App:
         help_format="plaintext",
     )
     app.command(ask)
+    app.command(calibrate)
     app.command(compress)
     app.command(evaluate_model, name="eval")
     app.command(extract)
     app.command(inspect)
     app.command(layouts)
     app.command(methods)
+    app.command(plan)
     app.command(recipes)
     app.command(show)
     app.command(train)

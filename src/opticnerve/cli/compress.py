@@ -66,7 +66,7 @@ def _load(connector: ConnectorFlags, view: ViewFlags) -> "Compressor":
     spec = read_spec(read_spec_file(connector.spec)) if connector.spec else method(connector.method, **options)
     tiled = view.settings().load(num_levels=spec.num_levels)
     if not connector.spec:
-        spec = fitting_method(connector.method, tiled, options)
+        spec = fitting_method(connector.method, tiled.sight, options)
     return Compressor.with_random_weights(tiled, spec, llm_dim=connector.llm_dim, seed=connector.seed)
 
 

@@ -76,7 +76,7 @@ def compare(
                 tiled = settings.load(num_levels=spec.num_levels)
                 views[spec.num_levels] = tiled, [tiled.encode(image) for image in images]
             tiled, features = views[spec.num_levels]
-            spec = fitting_method(name, tiled, {})
+            spec = fitting_method(name, tiled.sight, {})
             compressor = Compressor.with_random_weights(tiled, spec, llm_dim=llm_dim, seed=seed)
             yield _row(name, compressor, features)
         except OpticNerveError as error:

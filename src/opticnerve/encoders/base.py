@@ -38,6 +38,9 @@ class EncoderInfo:
     def grid(self, height_px: int, width_px: int) -> Grid:
         """Tell where the features of an image lie.
 
+        An encoder whose native size is no multiple of its patch (SigLIP so400m: 384 px, patches of 14) takes that size
+        all the same, and does not see the last rows and columns of pixels, as published.
+
         Args:
             height_px: height of the image.
             width_px: width of the image.
@@ -82,6 +85,8 @@ class EncoderInfo:
         Raises:
             EncoderError: the message names sizes that fit.
         """
+        if (height_px, width_px) == self.native_px:
+            return
         native = f"{self.native_px[0]} x {self.native_px[1]} px"
         if min(height_px, width_px) < 1 or height_px % self.step_px or width_px % self.step_px:
             fitting = sorted(
@@ -96,7 +101,7 @@ class EncoderInfo:
                 f'encoder "{self.name}" cannot take an image of {height_px} x {width_px} px: both sides must be '
                 f"multiples of {self.step_px} px. Sizes that fit: {near}. Resize, pad or tile the image first."
             )
-        if not self.is_any_size and (height_px, width_px) != self.native_px:
+        if not self.is_any_size:
             raise EncoderError(
                 f'encoder "{self.name}" takes images of {native} only (its position table cannot be interpolated), '
                 f"got {height_px} x {width_px} px. Resize or tile the image first."

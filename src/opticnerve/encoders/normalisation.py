@@ -36,16 +36,20 @@ FAMILIES: dict[str, Normalisation] = {
     "dinov2": IMAGENET,
     "dinov2_with_registers": IMAGENET,
     "dinov3_vit": IMAGENET,
+    "idefics2_vision": HALF,
     "idefics3_vision": HALF,
+    "intern_vit_6b": IMAGENET,
     "internvl_vision": IMAGENET,
+    "pixtral": OPENAI_CLIP,
     "qwen2_5_vl_vision": OPENAI_CLIP,
     "qwen2_vl_vision": OPENAI_CLIP,
     "qwen3_vl_vision": HALF,
     "siglip2_vision_model": HALF,
     "siglip_vision_model": HALF,
+    "smolvlm_vision": HALF,
     "vit": HALF,
 }
-"""transformers' model type -> what the family's published checkpoints use."""
+"""Model type -> what the family's published checkpoints use."""
 
 
 def choose_normalisation(processor: dict[str, Any], *, family: str, name: str) -> Normalisation:

@@ -8,18 +8,17 @@ from typing import get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from opticnerve.connectors import METHODS, ConnectorSpec, method
-from opticnerve.encoders import Encoder, Layers
+from opticnerve.encoders import EncoderInfo, Layers
 from opticnerve.errors import SpecError, UnknownNameError
 from opticnerve.tiling import LLAVA_NEXT_PINPOINTS, TILINGS, Tiling, tiling
-from opticnerve.views.sight import largest_scale
-from opticnerve.views.tiled_encoder import TiledEncoder
+from opticnerve.views.sight import Sight, largest_scale
 
 _PUBLISHED_PX = 336
 """Side of the tiles that LLaVA-NeXT's canvases are made of."""
 
 
 def fitting_tiling(
-    name: str, encoder: Encoder, options: Mapping[str, object], *, scales: Sequence[float] = (1,)
+    name: str, info: EncoderInfo, options: Mapping[str, object], *, scales: Sequence[float] = (1,)
 ) -> Tiling:
     """Build a tiling whose tiles have the encoder's native size, unless the options say otherwise.
 
@@ -27,7 +26,7 @@ def fitting_tiling(
 
     Args:
         name: a key of `TILINGS`.
-        encoder: the encoder that will see the tiles.
+        info: what is known of the encoder that will see the tiles.
         options: options of the tiling; they come before what fits.
         scales: S2's multiples of the native size.
 
@@ -42,7 +41,7 @@ def fitting_tiling(
         if option not in known:
             raise UnknownNameError(f"option of {name}", option, known)
     given = _typed(name, options)
-    fitting = {key: value for key, value in _fitting(name, encoder, scales).items() if key in known}
+    fitting = {key: value for key, value in _fitting(name, info, scales).items() if key in known}
     return tiling(name, **{**fitting, **given})
 
 
@@ -59,12 +58,12 @@ def _typed(name: str, options: Mapping[str, object]) -> dict[str, object]:
     return typed
 
 
-def _fitting(name: str, encoder: Encoder, scales: Sequence[float]) -> dict[str, object]:
+def _fitting(name: str, info: EncoderInfo, scales: Sequence[float]) -> dict[str, object]:
     times = largest_scale(tuple(scales))
-    native = (*encoder.native_px, encoder.info.step_px, encoder.patch_px)
-    if any(px * times != int(px * times) for px in encoder.native_px):
+    native = (*info.native_px, info.step_px, info.patch_px)
+    if any(px * times != int(px * times) for px in info.native_px):
         raise SpecError(
-            f'at scale {times:g} the {native[0]} x {native[1]} px of encoder "{encoder.name}" are no whole pixels: '
+            f'at scale {times:g} the {native[0]} x {native[1]} px of encoder "{info.name}" are no whole pixels: '
             f"choose a scale such as 1.5 or 2"
         )
     height, width, step, patch = (int(px * times) for px in native)
@@ -74,7 +73,7 @@ def _fitting(name: str, encoder: Encoder, scales: Sequence[float]) -> dict[str, 
         return {"factor_px": max(step, 2 * patch)}
     if height != width:
         raise SpecError(
-            f'tiling "{name}" makes square tiles, but encoder "{encoder.name}" was trained on {native[0]} x '
+            f'tiling "{name}" makes square tiles, but encoder "{info.name}" was trained on {native[0]} x '
             f'{native[1]} px: use tiling "plain"'
         )
     pinpoints = [[side // _PUBLISHED_PX * height for side in size] for size in LLAVA_NEXT_PINPOINTS]
@@ -87,12 +86,12 @@ def _fitting(name: str, encoder: Encoder, scales: Sequence[float]) -> dict[str, 
     }
 
 
-def fitting_method(name: str, tiled: TiledEncoder, options: Mapping[str, object]) -> ConnectorSpec:
+def fitting_method(name: str, sight: Sight, options: Mapping[str, object]) -> ConnectorSpec:
     """Return a method's connector, with learned positions for the encoder's own grid unless the options say otherwise.
 
     Args:
         name: a key of `METHODS`.
-        tiled: what will give the features.
+        sight: how images are seen.
         options: options of the method; they come before what fits.
 
     Raises:
@@ -102,7 +101,7 @@ def fitting_method(name: str, tiled: TiledEncoder, options: Mapping[str, object]
     spec = method(name, **options)
     if "pos_grid" not in signature(METHODS[name]).parameters or "pos_grid" in options:
         return spec
-    grid = tiled.grids(tiled.tiling.plan(*tiled.encoder.native_px))[0]
+    grid = sight.grids(sight.plan(*sight.info.native_px))[0]
     return method(name, **{**options, "pos_grid": (grid.rows, grid.cols)})
 
 

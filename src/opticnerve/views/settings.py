@@ -48,5 +48,5 @@ class ViewSettings:
         if num_levels > 1 and self.scales != (1,):
             raise SpecError(f"the connector reads {num_levels} layers at one scale, got scales={self.scales}: use 1")
         encoder = load_encoder(self.encoder, layers=layers, prefix=self.prefix)
-        fitted = fitting_tiling(self.tiling, encoder, self.tiling_options, scales=self.scales)
+        fitted = fitting_tiling(self.tiling, encoder.info, self.tiling_options, scales=self.scales)
         return TiledEncoder(encoder, fitted, scales=self.scales, layers=layers, batch_size=self.batch_size)

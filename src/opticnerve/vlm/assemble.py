@@ -67,7 +67,7 @@ def assemble(
     settings: dict[str, Any] = dict(views)
     with torch.random.fork_rng(devices=[]):  # whatever is made below may draw from torch's own generator
         tiled = _load(ViewSettings(**settings), num_levels=_spec(method, options).num_levels)
-        spec = fitting_method(method, tiled, options)
+        spec = fitting_method(method, tiled.sight, options)
         language_model, tokenizer = read_llm(str(llm), dtype)
         tokenizer.chat_template = choose_template(template, tokenizer, str(llm))
         image_token_id = add_image_token(tokenizer, language_model)
