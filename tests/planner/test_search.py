@@ -14,7 +14,8 @@ from opticnerve.planner.budget import Budget, Quantity, read_budgets
 from opticnerve.planner.choice import Choice
 from opticnerve.planner.costs import make_plan
 from opticnerve.planner.demand import Demand
-from opticnerve.planner.search import Planned, best_fitting, plan_all, search
+from opticnerve.planner.planned import Planned
+from opticnerve.planner.search import best_fitting, plan_all, search
 from planner.parts import SETTINGS, device
 
 SIZE = (900, 1200)
@@ -61,8 +62,10 @@ def test_the_padding_that_a_method_needs_stands_among_its_options(everything: Al
 
 
 def test_what_cannot_be_is_listed_with_the_reason(everything: All) -> None:
-    (line,) = everything[1]
-    assert line.startswith("qwen_vl_resampler behind anyres: the tiling lays visual tokens on a map")
+    lines = [
+        f"qwen_vl_resampler {ratio}:1 behind anyres: the tiling lays visual tokens on a map" for ratio in (4, 9, 16)
+    ]
+    assert all(line.startswith(wanted) for line, wanted in zip(everything[1], lines, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,10 @@ from opticnerve.planner.llm_config import read_llm
 from opticnerve.planner.lookup import find_encoder, find_llm
 from opticnerve.planner.model import Look, Separators, VisionLanguageModel
 from opticnerve.planner.outcome import Cut, Plan, Timing
+from opticnerve.planner.planned import Planned
 from opticnerve.planner.ranges import Range
 from opticnerve.planner.recipe import recipe_text, write_recipes
-from opticnerve.planner.search import Planned, search
+from opticnerve.planner.search import search
 from opticnerve.planner.sizes import SizePlans, Sizes, plan_sizes, read_sizes
 from opticnerve.planner.sweep import Sweep, sweep
 from opticnerve.planner.vlm import find_model

@@ -12,7 +12,7 @@ from opticnerve.errors import PlanError
 from opticnerve.planner import catalogue
 from opticnerve.planner.catalogue import Row
 from opticnerve.planner.lookup import find_row
-from opticnerve.planner.search import Planned
+from opticnerve.planner.planned import Planned
 
 _TEXT_TOKENS = 2048
 """Room for text beside the visual tokens: LLaVA-1.5's longest sample."""

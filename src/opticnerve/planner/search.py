@@ -1,47 +1,15 @@
 """Planning backward: the configurations that fit a budget, best detail first."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import cast
+from collections.abc import Iterator, Sequence
 
-from opticnerve.errors import OpticNerveError, PlanError
+from opticnerve.errors import PlanError
 from opticnerve.planner.budget import Budget
 from opticnerve.planner.choice import Choice
 from opticnerve.planner.configurations import configurations
-from opticnerve.planner.costs import make_plan
 from opticnerve.planner.demand import Demand
-from opticnerve.planner.detail import pixels_per_token, readable_px
 from opticnerve.planner.device import Device
 from opticnerve.planner.lookup import find_llm
-from opticnerve.planner.outcome import Plan
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Planned:
-    """A configuration and what it comes to."""
-
-    choice: Choice
-    reduction: int
-    """Features of a tile for each visual token, by the connector."""
-    plan: Plan
-
-    @property
-    def readable_px(self) -> float:
-        """Size of type that can be read, in pixels of the image."""
-        return readable_px(self.plan.look)
-
-    @property
-    def pixels_per_token(self) -> float:
-        """Pixels of the image for each visual token."""
-        return pixels_per_token(self.plan.look)
-
-    @property
-    def words(self) -> str:
-        """The configuration in a few words."""
-        choice = self.choice
-        tiling = _with_options(choice.tiling, choice.tiling_options)
-        scales = f", S2 at {' and '.join(f'{scale:g}x' for scale in choice.scales)}" if choice.scales != (1,) else ""
-        return f"{_with_options(choice.method, choice.method_options)}; {tiling}{scales}"
+from opticnerve.planner.planned import Planned, plan_each
 
 
 def plan_all(
@@ -63,19 +31,8 @@ def plan_all(
         EncoderError: the encoder has no such layer.
     """
     encoder, llm = base.find_encoder(), find_llm(base.llm)
-    planned: list[Planned] = []
-    refused: list[str] = []
-    for reduction, implicit in configurations(base, encoder.info):
-        try:
-            choice = implicit.explicit(encoder.info)
-            plan = make_plan(choice.fit(encoder, llm), device, demand, size=size)
-        except PlanError:
-            raise
-        except OpticNerveError as error:
-            refused.append(f"{implicit.method} behind {implicit.tiling}: {error}")
-            continue
-        planned.append(Planned(choice=choice, reduction=reduction, plan=plan))
-    return tuple(planned), tuple(dict.fromkeys(refused))
+    choices = configurations(base, encoder.info)
+    return plan_each(choices, encoder, llm, device=device, demand=demand, size=size)
 
 
 def search(
@@ -150,12 +107,3 @@ def _nothing_fits(budgets: Sequence[Budget], planned: Sequence[Planned]) -> str:
         f"none of {len(planned)} configurations fits {asked}. The nearest has {has}: {nearest.words}. Raise the "
         f"budget, take fewer images in a prompt, or a smaller encoder, LLM or number format"
     )
-
-
-def _with_options(name: str, options: Mapping[str, object]) -> str:
-    pairs = ", ".join(f"{key}={_plain(value)}" for key, value in options.items())
-    return f"{name} ({pairs})" if pairs else name
-
-
-def _plain(value: object) -> str:
-    return "x".join(map(str, cast("tuple[object, ...]", value))) if isinstance(value, tuple) else str(value)

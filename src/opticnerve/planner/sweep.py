@@ -5,15 +5,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from opticnerve.encoders import EncoderInfo
-from opticnerve.errors import OpticNerveError, PlanError, UnknownNameError
+from opticnerve.errors import PlanError, UnknownNameError
 from opticnerve.planner.choice import Choice
 from opticnerve.planner.configurations import SIDES, methods
-from opticnerve.planner.costs import make_plan
 from opticnerve.planner.demand import Demand
 from opticnerve.planner.device import Device
-from opticnerve.planner.lookup import find_encoder
+from opticnerve.planner.lookup import find_llm
 from opticnerve.planner.pareto import pareto_front
-from opticnerve.planner.search import Planned
+from opticnerve.planner.planned import Planned, plan_each
 from opticnerve.tiling import TILINGS
 
 RATIOS = tuple(side**2 for side in SIDES)
@@ -73,28 +72,13 @@ def sweep(
             raise UnknownNameError("tiling", name, TILINGS)
     if wrong := [ratio for ratio in ratios if ratio not in RATIOS]:
         raise PlanError(f"methods are compared at ratios of {', '.join(map(str, RATIOS))}, got {wrong[0]}")
-    info = find_encoder(base.encoder, layers="last" if base.layers == "fitting" else base.layers).info
-    choices = [(ratio, choice) for ratio, choice in _choices(base, info, tilings) if ratio in ratios]
-    found = _plan_each(choices, device, demand, size)
-    if not found.planned:
-        first = f"The first of {len(choices)}: {found.refused[0]}" if choices else "Name a tiling and a ratio"
+    encoder, llm = base.find_encoder(), find_llm(base.llm)
+    choices = [(ratio, choice) for ratio, choice in _choices(base, encoder.info, tilings) if ratio in ratios]
+    planned, refused = plan_each(choices, encoder, llm, device=device, demand=demand, size=size)
+    if not planned:
+        first = f"The first of {len(choices)}: {refused[0]}" if choices else "Name a tiling and a ratio"
         raise PlanError(f"there is nothing to compare. {first}")
-    return found
-
-
-def _plan_each(choices: Sequence[tuple[int, Choice]], device: Device, demand: Demand, size: tuple[int, int]) -> Sweep:
-    planned: list[Planned] = []
-    refused: list[str] = []
-    for ratio, choice in choices:
-        try:
-            plan = make_plan(choice.build(), device, demand, size=size)
-        except PlanError:
-            raise
-        except OpticNerveError as error:
-            refused.append(f"{choice.method} {ratio}:1 behind {choice.tiling}: {error}")
-            continue
-        planned.append(Planned(choice=choice, reduction=ratio, plan=plan))
-    return Sweep(planned=tuple(planned), refused=tuple(refused))
+    return Sweep(planned=planned, refused=refused)
 
 
 def _choices(base: Choice, info: EncoderInfo, tilings: Sequence[str]) -> Iterator[tuple[int, Choice]]:

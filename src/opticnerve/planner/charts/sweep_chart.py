@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from opticnerve.planner.charts.style import GRAY, METHODS, TILINGS, altair
 from opticnerve.planner.pareto import pareto_front
-from opticnerve.planner.search import Planned
+from opticnerve.planner.planned import Planned
 from opticnerve.planner.sweep import Sweep
 
 if TYPE_CHECKING:
