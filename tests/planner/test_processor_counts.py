@@ -20,8 +20,8 @@ from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImag
 from transformers.models.smolvlm.processing_smolvlm import get_image_prompt_string
 
 from opticnerve.planner import catalogue
-from opticnerve.planner.published_tilings import Idefics3Tiling
 from opticnerve.planner.vlm import find_model
+from opticnerve.tiling import Idefics3Tiling
 
 Size = tuple[int, int]
 Count = Callable[[Sequence[Size]], Sequence[int]]

@@ -8,8 +8,10 @@ from opticnerve.errors import OpticNerveError
 from opticnerve.tiling import (
     AnyResTiling,
     DynamicS2Tiling,
+    Idefics3Tiling,
     InternVLTiling,
     MiniCPMTiling,
+    PixtralTiling,
     PlainTiling,
     QwenTiling,
     TokenPackerHDTiling,
@@ -32,6 +34,10 @@ EXAMPLES = (
     QwenTiling(factor_px=32, min_pixels=65536, max_pixels=16777216, extreme="stretch"),
     DynamicS2Tiling(),
     DynamicS2Tiling(tile_px=384, scales_px=(384, 768), max_tiles=6, output_scale=0),
+    Idefics3Tiling(),
+    Idefics3Tiling(tile_px=512, longest_px=2048),
+    PixtralTiling(extreme="stretch"),
+    PixtralTiling(longest_px=1540, factor_px=28, extreme="stretch"),
     TokenPackerHDTiling(),
     TokenPackerHDTiling(max_tiles=25),
 )

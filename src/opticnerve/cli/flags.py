@@ -34,7 +34,8 @@ class ViewFlags:
     """How images are seen."""
 
     tiling: str = "internvl"
-    """Tiling: anyres, dynamic_s2, internvl, minicpm, plain, qwen, tokenpacker_hd. Its options: --tiling.KEY VALUE."""
+    """Tiling: anyres, dynamic_s2, idefics3, internvl, minicpm, pixtral, plain, qwen, tokenpacker_hd. Its options:
+    --tiling.KEY VALUE."""
     tiling_option: Pairs = ()
     """As --tiling.KEY VALUE."""
     encoder: str = "bundled"

@@ -26,7 +26,8 @@ class ModelFlags:
     method_option: Pairs = ()
     """As --method.KEY VALUE."""
     tiling: str = "internvl"
-    """Tiling: anyres, dynamic_s2, internvl, minicpm, plain, qwen, tokenpacker_hd. Its options: --tiling.KEY VALUE."""
+    """Tiling: anyres, dynamic_s2, idefics3, internvl, minicpm, pixtral, plain, qwen, tokenpacker_hd. Its options:
+    --tiling.KEY VALUE."""
     tiling_option: Pairs = ()
     """As --tiling.KEY VALUE."""
     scales: str = "1"

@@ -8,8 +8,7 @@ from opticnerve.checkpoints import Views
 from opticnerve.checkpoints.config import Config
 from opticnerve.encoders import EncoderInfo
 from opticnerve.errors import PlanError
-from opticnerve.planner.published_tilings import KNOWN_TILINGS
-from opticnerve.tiling import PlainTiling, Tiling
+from opticnerve.tiling import TILINGS, PlainTiling, Tiling
 from opticnerve.views import Sight
 
 
@@ -80,8 +79,8 @@ def make_sight(info: EncoderInfo, views: Views, *, vision_dim: int, name: str) -
 
 
 def _tiling(views: Views, name: str) -> Tiling:
-    if views.tiling in KNOWN_TILINGS:
-        return KNOWN_TILINGS[views.tiling].from_dict(views.tiling_options)
+    if views.tiling in TILINGS:
+        return TILINGS[views.tiling].from_dict(views.tiling_options)
     if views.is_one_view and views.tile_px:
         side = round(views.tile_px * max(views.scales))
         return PlainTiling(height_px=side, width_px=side)

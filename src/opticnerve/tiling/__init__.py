@@ -10,12 +10,14 @@ from opticnerve.tiling.anyres import LLAVA_NEXT_PINPOINTS, AnyResTiling
 from opticnerve.tiling.budget import fit_tiles, fit_tokens
 from opticnerve.tiling.canvas import Box, Canvas, Role, stretched
 from opticnerve.tiling.dynamic_s2 import DynamicS2Tiling
+from opticnerve.tiling.idefics3 import Idefics3Tiling
 from opticnerve.tiling.internvl import InternVLTiling
 from opticnerve.tiling.minicpm import MiniCPMTiling
 from opticnerve.tiling.pack import pack
 from opticnerve.tiling.packing import Merge, Packing
 from opticnerve.tiling.pinpoints import parse_pinpoints
 from opticnerve.tiling.pixels import apply, resize, untile
+from opticnerve.tiling.pixtral import PixtralTiling
 from opticnerve.tiling.plain import PlainTiling
 from opticnerve.tiling.plan import TilePlan
 from opticnerve.tiling.qwen import QwenTiling
@@ -31,10 +33,12 @@ __all__ = [
     "Box",
     "Canvas",
     "DynamicS2Tiling",
+    "Idefics3Tiling",
     "InternVLTiling",
     "Merge",
     "MiniCPMTiling",
     "Packing",
+    "PixtralTiling",
     "PlainTiling",
     "QwenTiling",
     "Role",

@@ -6,8 +6,10 @@ from types import MappingProxyType
 from opticnerve.errors import SpecError, UnknownNameError
 from opticnerve.tiling.anyres import AnyResTiling
 from opticnerve.tiling.dynamic_s2 import DynamicS2Tiling
+from opticnerve.tiling.idefics3 import Idefics3Tiling
 from opticnerve.tiling.internvl import InternVLTiling
 from opticnerve.tiling.minicpm import MiniCPMTiling
+from opticnerve.tiling.pixtral import PixtralTiling
 from opticnerve.tiling.plain import PlainTiling
 from opticnerve.tiling.qwen import QwenTiling
 from opticnerve.tiling.spec import Tiling
@@ -17,8 +19,10 @@ TILINGS: Mapping[str, type[Tiling]] = MappingProxyType(
     {
         "anyres": AnyResTiling,
         "dynamic_s2": DynamicS2Tiling,
+        "idefics3": Idefics3Tiling,
         "internvl": InternVLTiling,
         "minicpm": MiniCPMTiling,
+        "pixtral": PixtralTiling,
         "plain": PlainTiling,
         "qwen": QwenTiling,
         "tokenpacker_hd": TokenPackerHDTiling,

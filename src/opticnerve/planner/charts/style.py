@@ -28,6 +28,8 @@ TILINGS: Mapping[str, str] = {
     "qwen": "cross",
     "tokenpacker_hd": "triangle-down",
     "dynamic_s2": "triangle-right",
+    "idefics3": "triangle-left",
+    "pixtral": "wedge",
 }
 """Shapes of the tilings."""
 STAGES: Mapping[str, str] = {"preprocess": GRAY, "encode": BLUE, "connect": GREEN, "prefill": ORANGE}

@@ -1,9 +1,9 @@
-"""Tilings that only the planner knows."""
+"""Idefics3's and Pixtral's own."""
 
 import pytest
 
 from opticnerve.errors import ImageError, SpecError
-from opticnerve.planner.published_tilings import Idefics3Tiling, PixtralTiling
+from opticnerve.tiling import Idefics3Tiling, PixtralTiling
 
 
 def test_idefics3_brings_every_image_to_its_longest_side() -> None:
@@ -52,6 +52,7 @@ def test_smaller_plans_get_smaller_down_to_the_least(tiling: Idefics3Tiling | Pi
 def test_an_image_without_a_pixel_across_is_refused() -> None:
     with pytest.raises(ImageError, match=r"1 x 5000 px, reduced to 1024 px a side, has no pixel left across: crop it"):
         PixtralTiling().plan(1, 5000)
+    assert PixtralTiling(extreme="stretch").plan(1, 5000).canvases[0].tile_px == (16, 1024)
 
 
 def test_sides_must_be_whole() -> None:
