@@ -38,8 +38,9 @@ def _rest(plan: Plan, best: Cut) -> str:
     last = plan.cuts[-1]
     if last is best:
         return "Even more may pay."
-    more = " gains little more" if last.gain < 1.5 * best.gain else ""
-    return f"{last.factor}x{more}: {last.gain:.2f}."
+    if last.gain < 1.25 * best.gain:
+        return f"{last.factor}x gains little more: {last.gain:.2f}."
+    return f"{last.factor}x divides it by {last.gain:.2f}."
 
 
 def _slowest(plan: Plan) -> str:
