@@ -1,0 +1,43 @@
+"""Statistics and words of the arena: which cell is better, by how much, and how sure that is."""
+
+from opticnerve.arena.advice import Advice, Contender, advise
+from opticnerve.arena.answers import (
+    Answered,
+    AnswerTable,
+    from_csv,
+    from_json_lines,
+    tabulate,
+    to_csv,
+    to_json_lines,
+)
+from opticnerve.arena.differences import Difference, Verdict, compare, compare_many, holm
+from opticnerve.arena.glyphs import HeightPoint, HeightRange, SmallestRead, glyph_curve, smallest_read, split_heights
+from opticnerve.arena.intervals import Interval, SeedNoise, seed_noise, share_interval
+
+__all__ = [
+    "Advice",
+    "AnswerTable",
+    "Answered",
+    "Contender",
+    "Difference",
+    "HeightPoint",
+    "HeightRange",
+    "Interval",
+    "SeedNoise",
+    "SmallestRead",
+    "Verdict",
+    "advise",
+    "compare",
+    "compare_many",
+    "from_csv",
+    "from_json_lines",
+    "glyph_curve",
+    "holm",
+    "seed_noise",
+    "share_interval",
+    "smallest_read",
+    "split_heights",
+    "tabulate",
+    "to_csv",
+    "to_json_lines",
+]
