@@ -48,13 +48,13 @@ _TYPES: dict[str, tuple[type, ...]] = {
 class AnswerTable:
     """Many answered questions, one a row; all columns have the same length."""
 
-    cell: NDArray[np.str_]
+    cell: NDArray[Any]
     """Names of the cells."""
     seed: NDArray[np.int64]
     """Of the training."""
-    image: NDArray[np.str_]
+    image: NDArray[Any]
     """What was looked at."""
-    kind: NDArray[np.str_]
+    kind: NDArray[Any]
     """Of the question."""
     glyph_px: NDArray[np.float64]
     """Height of the type that must be read; NaN where none must."""
