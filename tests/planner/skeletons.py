@@ -28,6 +28,8 @@ CLASSES: dict[str, tuple[Any, Any]] = {
     "dinov2": (hf.Dinov2Config, hf.Dinov2Model),
     "dinov2_with_registers": (hf.Dinov2WithRegistersConfig, hf.Dinov2WithRegistersModel),
     "dinov3_vit": (hf.DINOv3ViTConfig, hf.DINOv3ViTModel),
+    "blip_2_vision_model": (hf.Blip2VisionConfig, hf.Blip2VisionModel),
+    "instructblip_vision_model": (hf.InstructBlipVisionConfig, hf.InstructBlipVisionModel),
     "vit": (hf.ViTConfig, hf.ViTModel),
     "intern_vit_6b": (hf.InternVLVisionConfig, hf.InternVLVisionModel),
     "internvl_vision": (hf.InternVLVisionConfig, hf.InternVLVisionModel),

@@ -34,6 +34,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "naflex": {"model_type": "siglip2_vision_model", "num_patches": 16, "patch_size": 7, **SIZES},
     "vit": {"model_type": "vit", **SIZES, **PICTURE},
     "vit without biases": {"model_type": "vit", "qkv_bias": False, **SIZES, **PICTURE},
+    "blip2": {"model_type": "blip_2_vision_model", **SIZES, **PICTURE},
+    "instructblip": {"model_type": "instructblip_vision_model", "qkv_bias": False, **SIZES, **PICTURE},
     "dinov2": {"model_type": "dinov2", **DINO},
     "dinov2 gated": {"model_type": "dinov2", "use_swiglu_ffn": True, "use_mask_token": False, **DINO},
     "registers": {"model_type": "dinov2_with_registers", "num_register_tokens": 4, **DINO},

@@ -94,6 +94,34 @@ def test_qwen_in_a_folder_has_the_limits_of_its_processor(tmp_path: Path) -> Non
     assert model.look(2240, 2240).num_separators == 2
 
 
+def test_images_of_a_video_model_are_not_planned_as_frames(tmp_path: Path) -> None:
+    config = {
+        "model_type": "llava_next_video",
+        "vision_config": {**SIGLIP, "model_type": "clip_vision_model"},
+        "text_config": TEXT,
+        "vision_feature_layer": -2,
+        "image_grid_pinpoints": [[56, 112], [112, 56]],
+    }
+    alone = find_model(folder(tmp_path, config)).look(100, 200)
+    assert (alone.num_tiles, alone.num_tokens) == (3, 16 + 4 * (8 + 1))
+    shapes = {"linear_1.weight": (64, 32), "linear_1.bias": (64,), "linear_2.weight": (64, 64), "linear_2.bias": (64,)}
+    tensors = {f"multi_modal_projector.{name}": torch.zeros(shape) for name, shape in shapes.items()}
+    save_file(tensors | {"image_newline": torch.zeros(64)}, tmp_path / "model.safetensors")
+    assert find_model(str(tmp_path)).look(100, 200) == alone
+
+
+def test_blip_2_in_a_folder_needs_no_settings_of_a_processor(tmp_path: Path) -> None:
+    config = {
+        "model_type": "blip-2",
+        "vision_config": {**SIGLIP, "model_type": "blip_2_vision_model"},
+        "text_config": {**TEXT, "model_type": "opt", "ffn_dim": 128, "word_embed_proj_dim": 64},
+        "qformer_config": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2},
+        "num_query_tokens": 8,
+    }
+    look = find_model(folder(tmp_path, config)).look(300, 200)
+    assert (look.num_features, look.num_tokens) == (1 + 16, 8)
+
+
 def test_the_tensors_of_an_original_release_tell_its_connector(tmp_path: Path) -> None:
     shapes = {"0.weight": (128,), "0.bias": (128,), "1.weight": (64, 128), "1.bias": (64,)}
     shapes |= {"3.weight": (64, 64), "3.bias": (64,)}
@@ -133,6 +161,18 @@ def test_a_tiling_that_nobody_has_is_said_in_a_line(tmp_path: Path) -> None:
     message = (
         r"cuts images in a way that no tiling does, .* \(tiles of 56 px, and a thumbnail after several\): plan its"
     )
+    with pytest.raises(PlanError, match=message):
+        find_model(folder(tmp_path, config))
+
+
+def test_the_tiling_is_asked_for_before_the_encoder_is_built(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match="cuts images in a way that no tiling does"):
+        find_model(folder(tmp_path, {"model_type": "glm4v"}))
+
+
+def test_an_encoder_without_known_costs_says_what_to_do(tmp_path: Path) -> None:
+    config = {"model_type": "video_llama_3", "vision_config": {"patch_size": 14}, "text_config": TEXT}
+    message = r"what its encoder costs is not known: .* or plan its parts, .* \(--encoder, --method, --llm, --tiling\)"
     with pytest.raises(PlanError, match=message):
         find_model(folder(tmp_path, config))
 

@@ -32,12 +32,14 @@ HALF = Normalisation(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 FAMILIES: dict[str, Normalisation] = {
     "aimv2_vision_model": OPENAI_CLIP,
+    "blip_2_vision_model": OPENAI_CLIP,
     "clip_vision_model": OPENAI_CLIP,
     "dinov2": IMAGENET,
     "dinov2_with_registers": IMAGENET,
     "dinov3_vit": IMAGENET,
     "idefics2_vision": HALF,
     "idefics3_vision": HALF,
+    "instructblip_vision_model": OPENAI_CLIP,
     "intern_vit_6b": IMAGENET,
     "internvl_vision": IMAGENET,
     "pixtral": OPENAI_CLIP,

@@ -120,6 +120,8 @@ _ALL = (
     Family(kind="idefics3_vision"),
     Family(kind="smolvlm_vision"),
     Family(kind="vit", num_class_tokens=1, switches={"qkv_bias": Switch(traits=_QKV)}),
+    Family(kind="blip_2_vision_model", num_class_tokens=1, switches={"qkv_bias": Switch(traits=_QKV)}),
+    Family(kind="instructblip_vision_model", num_class_tokens=1, switches={"qkv_bias": Switch(traits=_QKV)}),
     Family(kind="dinov2", num_class_tokens=1, traits=_DINO, switches=_DINOV2, middle="mlp_ratio"),
     Family(
         kind="dinov2_with_registers",
@@ -186,6 +188,8 @@ OUTER_KINDS: Mapping[str, str] = MappingProxyType(
         "siglip": "siglip_vision_model",
         "siglip2": "siglip2_vision_model",
         "aimv2": "aimv2_vision_model",
+        "blip-2": "blip_2_vision_model",
+        "instructblip": "instructblip_vision_model",
         "internvl": "internvl_vision",
         "idefics2": "idefics2_vision",
         "idefics3": "idefics3_vision",

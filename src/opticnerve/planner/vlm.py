@@ -12,12 +12,13 @@ from opticnerve.checkpoints.inspection import with_limits
 from opticnerve.encoders import Layers
 from opticnerve.errors import CheckpointError, OpticNerveError, PlanError
 from opticnerve.planner import catalogue
+from opticnerve.planner.encoder import EncoderCosts
 from opticnerve.planner.llm_config import read_llm
 from opticnerve.planner.lookup import find_encoder, find_row, unknown
 from opticnerve.planner.model import Separators, VisionLanguageModel
 from opticnerve.planner.separators import SEPARATORS
 from opticnerve.planner.vlm_rows import read_row
-from opticnerve.planner.vlm_sight import known_views, make_sight
+from opticnerve.planner.vlm_sight import find_tiling, known_views, make_sight
 
 
 def find_model(name: str) -> VisionLanguageModel:
@@ -29,9 +30,8 @@ def find_model(name: str) -> VisionLanguageModel:
             only headers are read.
 
     Raises:
-        PlanError: there is no such model, its connector is not known, its settings lack something, or no tiling cuts
-            images as it does.
-        EncoderError: its encoder is not a vision tower.
+        PlanError: there is no such model, its connector or encoder is not known, its settings lack something, or no
+            tiling cuts images as it does.
     """
     row = find_row(name, catalogue.vlms())
     if row is not None:
@@ -43,16 +43,32 @@ def find_model(name: str) -> VisionLanguageModel:
     found = _find(name, settings)
     config = Config(settings, source=name)
     views = known_views(found.layout.name, with_limits(found.reading.views, found.processor), config, found.processor)
-    encoder = find_encoder(str(settings.get("mm_vision_tower") or name), layers=_layers(settings))
+    tiling = find_tiling(views, name=name)
+    encoder = _encoder(name, settings)
     family = "pixtral" if views.tiling == "pixtral" else found.layout.name
     return VisionLanguageModel(
         name=name,
         encoder=encoder,
-        sight=make_sight(encoder.info, views, vision_dim=found.reading.vision_dim, name=name),
+        sight=make_sight(encoder.info, views, tiling=tiling, vision_dim=found.reading.vision_dim),
         spec=found.reading.spec,
         llm=read_llm(settings, name=name),
         separators=SEPARATORS.get(family, Separators()),
     )
+
+
+def _encoder(name: str, settings: Mapping[str, Any]) -> EncoderCosts:
+    """Find the encoder: that of the model itself, or the one that its settings name.
+
+    Raises:
+        PlanError: its costs are not known.
+    """
+    try:
+        return find_encoder(str(settings.get("mm_vision_tower") or name), layers=_layers(settings))
+    except OpticNerveError as error:
+        raise PlanError(
+            f"{name}: what its encoder costs is not known: {error}; or plan its parts, with the nearest encoder "
+            f"(--encoder, --method, --llm, --tiling)"
+        ) from error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,6 +92,8 @@ def _find(name: str, settings: Mapping[str, Any]) -> _Found:
         return _from_settings(name, settings)
     try:
         match = find(checkpoint)
+        if _of_images(match.layout) != match.layout:
+            match = find(checkpoint, layout=_of_images(match.layout).name, prefix=match.prefix)
     except OpticNerveError as error:
         raise PlanError(f"the connector of {name} is not known, so its tokens are not either: {error}") from error
     return _Found(layout=match.layout, reading=match.reading, processor=checkpoint.processor)
@@ -88,12 +106,17 @@ def _from_settings(name: str, settings: Mapping[str, Any]) -> _Found:
     fitting = [layout for layout in readable if all(key in settings for key in layout.settings)]
     if not fitting:
         raise PlanError(f'the connector of {name}, a "{kind}" model, is not known: {_reason(kind, claimed)}')
-    layout = max(fitting, key=lambda one: len(one.settings))
+    layout = _of_images(max(fitting, key=lambda one: len(one.settings)))
     try:
         reading = layout.read(Config.of(settings, source=name), {})
     except OpticNerveError as error:
         raise PlanError(f"{name}: its connector cannot be read from config.json alone: {error}") from error
     return _Found(layout=layout, reading=reading, processor=_processor(name))
+
+
+def _of_images(layout: Layout) -> Layout:
+    """Return the layout of a model's images where that of the model is the one of its videos."""
+    return LAYOUTS.get(f"{layout.name}_image", layout)
 
 
 def _reason(kind: str, claimed: Sequence[Layout]) -> str:
@@ -107,7 +130,7 @@ def _reason(kind: str, claimed: Sequence[Layout]) -> str:
 def _processor(name: str) -> Config:
     """Read the settings of the image processor that lie beside a config.json, if any do."""
     path = Path(name).expanduser()
-    folder = path if path.is_dir() else path.parent
+    folder = path.parent if path.is_file() else path
     file = next((folder / one for one in PROCESSORS if (folder / one).is_file()), None)
     return Config.read(file, source=name) if file else Config(source=name)
 

@@ -13,7 +13,7 @@ from opticnerve.planner.llm_config import read_llm
 from opticnerve.planner.model import Separators, VisionLanguageModel
 from opticnerve.planner.separators import SEPARATORS
 from opticnerve.planner.vit import read_vit
-from opticnerve.planner.vlm_sight import known_views, make_sight
+from opticnerve.planner.vlm_sight import find_tiling, known_views, make_sight
 
 
 def read_row(row: Row) -> VisionLanguageModel:
@@ -26,11 +26,12 @@ def read_row(row: Row) -> VisionLanguageModel:
     vision, language = _part(facts["encoder"], catalogue.encoders()), _part(facts["llm"], catalogue.llms())
     encoder = read_vit(vision, name=vision["name"], layers=_layers(facts))
     reading, views = _connector(row, vision, language)
+    tiling = find_tiling(views, name=row.name)
     separators = SEPARATORS.get(facts["layout"], Separators())
     return VisionLanguageModel(
         name=row.name,
         encoder=encoder,
-        sight=make_sight(encoder.info, views, vision_dim=reading.vision_dim, name=row.name),
+        sight=make_sight(encoder.info, views, tiling=tiling, vision_dim=reading.vision_dim),
         spec=reading.spec,
         llm=read_llm(language, name=language["name"]),
         separators=Separators(**facts["separators"]) if "separators" in facts else separators,

@@ -51,19 +51,15 @@ _OWN: Mapping[str, Callable[[Views, Config, Config], Views]] = MappingProxyType(
 )
 
 
-def make_sight(info: EncoderInfo, views: Views, *, vision_dim: int, name: str) -> Sight:
+def make_sight(info: EncoderInfo, views: Views, *, tiling: Tiling, vision_dim: int) -> Sight:
     """Say how a published model sees images.
 
     Args:
         info: of its encoder, which may know nothing of tokens that are kept or patches that are merged inside.
         views: how it looks at images.
+        tiling: of those views.
         vision_dim: channels that the connector reads, all levels and scales together.
-        name: of the model.
-
-    Raises:
-        PlanError: no tiling does what its processor does.
     """
-    tiling = _tiling(views, name)
     is_dynamic = views.tiling == "dynamic_s2"
     return Sight(
         info=replace(
@@ -78,7 +74,16 @@ def make_sight(info: EncoderInfo, views: Views, *, vision_dim: int, name: str) -
     )
 
 
-def _tiling(views: Views, name: str) -> Tiling:
+def find_tiling(views: Views, *, name: str) -> Tiling:
+    """Find the tiling that cuts images as a published model does.
+
+    Args:
+        views: how the model looks at images.
+        name: of the model.
+
+    Raises:
+        PlanError: no tiling does what its processor does.
+    """
     if views.tiling in TILINGS:
         return TILINGS[views.tiling].from_dict(views.tiling_options)
     if views.is_one_view and views.tile_px:
