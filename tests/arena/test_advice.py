@@ -1,10 +1,13 @@
 """Advice says what the numbers say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from arena.tables import row, rows, table_of, trained
-from opticnerve.arena import Contender, advise
+from opticnerve.arena import tabulate
+from opticnerve.arena.advice import Contender, advise
 from opticnerve.errors import SpecError
 
 FOUR = Contender(cell="4x merge", budget=64, cost=4.0, is_baseline=False)
@@ -43,7 +46,7 @@ def test_a_method_that_does_not_beat_its_baselines_is_marked():
     assert list(found.unbeaten) == ["16x merge"]
     assert found.sentences == (
         "For this data, no reduction: none scores higher, and every cheaper cell is worse.",
-        "16x pool loses 32 +- 6 points on glyphs under 10 px, 32 +- 6 points on glyphs from 10 px, 32 "
+        "16x pool loses 32 +- 6 points on glyphs under 10 px, 32 +- 6 points on glyphs from 10 px and 32 "
         '+- 9 points on "count" questions.',
         "16x merge does not beat the baselines of its budget: worse than 16x pool.",
     )
@@ -67,9 +70,39 @@ def test_the_cheapest_of_those_that_are_close_to_the_best_is_taken():
     assert found.sentences == (
         "For this data, 4x merge: the cheapest that is not separable from the best, no reduction (1 +- "
         "2 points apart).",
-        "16x merge loses 61 +- 8 points on glyphs under 10 px, 70 +- 7 points on glyphs from 10 px, 51 "
+        "16x merge loses 61 +- 8 points on glyphs under 10 px, 70 +- 7 points on glyphs from 10 px and 51 "
         '+- 6 points on "count" questions.',
     )
+
+
+def test_baselines_that_are_not_beaten_are_listed_by_how():
+    table = answers({"no reduction": [0.9] * 3, "16x merge": [0.5] * 3, "16x pool": [0.7] * 3, "16x drop": [0.5] * 3})
+    drop = Contender(cell="16x drop", budget=16, cost=1.1, is_baseline=True)
+    level = Contender(cell="16x mixed", budget=16, cost=1.1, is_baseline=True)
+    mixed = table.where(table.cell == "16x drop")
+    mixed = tabulate([replace(one, cell="16x mixed") for one in mixed.rows()])
+    table = tabulate([*table.rows(), *mixed.rows()])
+    assert advice(table, [FULL, SIXTEEN, POOL, drop, level]).sentences[-1] == (
+        "16x merge does not beat the baselines of its budget: worse than 16x pool; not separable from 16x drop and 16x"
+        " mixed."
+    )
+
+
+def test_what_a_smaller_budget_gains_is_told():
+    table = answers({"no reduction": [0.9, 0.9, 0.5], "16x merge": [0.2, 0.9, 0.8]})
+    assert advice(table, [FULL, SIXTEEN]).sentences == (
+        "For this data, no reduction: none scores higher, and every cheaper cell is worse.",
+        "16x merge loses 67 +- 3 points on glyphs under 10 px and nothing separable elsewhere; it gains 34 +- 5 points"
+        ' on "count" questions.',
+    )
+
+
+def test_a_small_error_rate_gets_the_draws_that_it_needs():
+    rng = np.random.default_rng(0)
+    shares = {"no reduction": 0.9, "16x merge": 0.4, "16x pool": 0.1}
+    table = table_of({cell: rng.random((2, 40, 3)) < share for cell, share in shares.items()})
+    found = advise(table, [FULL, SIXTEEN, POOL], cuts_px=[10], error_rate=3e-4, rng=rng)
+    assert (found.cell, found.unbeaten) == ("no reduction", {})
 
 
 def test_one_seed_is_told():

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arena.tables import row, rows, table_of, trained
-from opticnerve.arena import compare, compare_many, holm, seed_noise
+from opticnerve.arena.differences import compare, compare_many, compare_with_best, holm
+from opticnerve.arena.intervals import seed_noise
 from opticnerve.errors import SpecError
 
 
@@ -70,7 +71,63 @@ def test_verdicts_turn_with_the_order():
 def test_equal_answers_are_not_separable():
     same = trained(np.random.default_rng(0), np.full(20, 0.5), seeds=3)
     found = compare(table_of({"a": same, "b": same}), "a", "b", rng=np.random.default_rng(0))
-    assert (found.interval.low, found.interval.high, found.p, found.verdict) == (0, 0, 1, "not separable")
+    assert (found.interval.estimate, found.p, found.verdict) == (0, 1, "not separable")
+    # the chance that one more image tells them apart is as large as 20 that do not leave open
+    assert (1 - found.interval.high) ** 20 == pytest.approx(0.025)
+    assert found.interval.low == -found.interval.high
+
+
+@pytest.mark.parametrize(("images", "verdict"), [(5, "not separable"), (6, "better")])
+def test_a_few_images_that_all_favour_one_are_judged_as_by_a_sign_test(images: int, verdict: str):
+    right = np.ones((1, images, 1), dtype=bool)
+    found = compare(table_of({"a": right, "b": ~right}), "a", "b", rng=np.random.default_rng(0))
+    assert (found.verdict, found.p) == (verdict, 0.5 ** (images - 1))
+    assert (found.interval.low <= 0) == (verdict == "not separable")
+
+
+def test_what_is_not_separable_has_zero_in_its_interval():
+    rng = np.random.default_rng(7)
+    verdicts = set()
+    for _ in range(100):
+        table = table_of({"a": rng.random((1, 30, 1)) < 0.85, "b": rng.random((1, 30, 1)) < 0.98})
+        found = compare(table, "a", "b", rng=rng, num_draws=500)
+        verdicts.add(found.verdict)
+        if found.verdict == "not separable":
+            assert found.interval.low <= 0 <= found.interval.high
+    assert verdicts == {"worse", "not separable"}
+
+
+def test_one_of_many_equals_is_called_worse_than_the_best_no_more_often_than_stated():
+    rng = np.random.default_rng(8)
+    cells = [f"cell {index}" for index in range(12)]
+    passed, naive = 0, 0
+    for _ in range(150):
+        chance = rng.uniform(0.2, 0.8, 40)
+        table = table_of({cell: trained(rng, chance, seeds=1, spread=0) for cell in cells})
+        found = compare_with_best(table, cells, rng=rng, num_draws=1000)
+        passed += any(one.cell == cells[0] and one.verdict == "worse" for one in found)
+        if found[0].cell == cells[0]:
+            naive += compare(table, cells[0], found[0].other, rng=rng, num_draws=1000).verdict == "worse"
+    assert passed / 150 < 0.07
+    assert naive / 150 > 0.12
+
+
+def test_what_is_worse_than_the_best_is_found_among_many():
+    rng = np.random.default_rng(9)
+    shares = {"low": 0.4, "first": 0.7, "equal": 0.7, "near": 0.69}
+    table = table_of({cell: rng.random((3, 200, 2)) < share for cell, share in shares.items()})
+    found = compare_with_best(table, list(shares), rng=rng, noise=seed_noise(table, list(shares)))
+    (best,) = {one.other for one in found}
+    assert best in ("first", "equal", "near")
+    assert [one.cell for one in found] == [cell for cell in shares if cell != best]
+    assert [one.verdict for one in found] == ["worse", "not separable", "not separable"]
+
+
+def test_of_two_that_score_highest_the_first_is_the_best():
+    same = trained(np.random.default_rng(0), np.full(20, 0.5), seeds=3)
+    table = table_of({"a": same, "b": same})
+    (found,) = compare_with_best(table, ["b", "a"], rng=np.random.default_rng(0))
+    assert (found.cell, found.other) == ("a", "b")
 
 
 def test_one_seed_covers_images_only():
@@ -112,3 +169,7 @@ def test_bad_input_is_explained():
         compare(rows(), "a", "b", rng=rng)
     with pytest.raises(SpecError, match="100 draws cannot separate anything among 3 comparisons at an error rate of"):
         compare_many(rows(row()), [("a", "a")] * 3, rng=rng, num_draws=100)
+    with pytest.raises(
+        SpecError, match="100 draws cannot separate anything among 3 .* give num_draws=10000 or compare"
+    ):
+        compare_with_best(rows(row()), list("abcd"), rng=rng, num_draws=100)

@@ -7,7 +7,8 @@ import pytest
 
 from arena.tables import row, rows, table_of
 from opticnerve.arena import glyph_curve, smallest_read, split_heights
-from opticnerve.arena.glyphs import fit_rising
+from opticnerve.arena.answers import AnswerTable
+from opticnerve.arena.glyphs import fit_rising, whole_pixels
 from opticnerve.errors import SpecError
 
 HEIGHTS = [8.0, 10.0, 12.0, 14.0, 16.0]
@@ -35,6 +36,38 @@ def test_what_never_reads_is_said_to():
 def test_a_share_near_the_limit_leaves_the_height_open():
     found = smallest_read(planted(12, high=0.9), "a", cuts_px=CUTS, rng=np.random.default_rng(0))
     assert found.low_px == 12 < found.high_px
+
+
+def soft(rng: np.random.Generator, *, questions: int = 400, seeds: int = 2) -> AnswerTable:
+    """Heights of every pixel, read the better the taller; 90 % of those of 16.6 px and more."""
+    px = rng.integers(7, 35, questions).astype(float)
+    chance = 0.99 / (1 + np.exp(-(px - 12) / 2))
+    return AnswerTable(
+        cell=np.full(seeds * questions, "a"),
+        seed=np.repeat(np.arange(seeds), questions),
+        image=np.tile(np.arange(questions) // 2, seeds).astype(str),
+        kind=np.full(seeds * questions, "read"),
+        glyph_px=np.tile(px, seeds),
+        is_right=rng.random(seeds * questions) < np.tile(chance, seeds),
+    )
+
+
+def test_a_threshold_of_a_soft_curve_is_found_and_covered_with_ranges_of_whole_pixels():
+    rng = np.random.default_rng(0)
+    found = [
+        smallest_read(table, "a", cuts_px=whole_pixels(table), rng=rng, num_draws=200)
+        for table in (soft(rng) for _ in range(60))
+    ]
+    assert abs(np.median([one.px for one in found]) - 17) <= 1
+    assert sum(one.low_px <= 17 <= one.high_px for one in found) / 60 >= 0.9
+
+
+def test_ranges_of_whole_pixels_hold_as_many_questions_as_asked_for():
+    px = [8.2] * 5 + [8.9] * 4 + [9.0] * 1 + [11.5] * 10 + [12.0] * 3 + [None] * 50
+    table = table_of({cell: np.ones((2, 1, len(px))) for cell in "ab"}, px=px)
+    assert whole_pixels(table, at_least=10) == (11,)
+    assert whole_pixels(table, at_least=3) == (9, 12)
+    assert whole_pixels(table, at_least=99) == whole_pixels(rows(), at_least=1) == ()
 
 
 def test_the_curve_has_the_share_of_each_range():

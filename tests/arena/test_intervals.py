@@ -5,6 +5,7 @@ import pytest
 
 from arena.tables import row, rows, table_of, trained
 from opticnerve.arena import seed_noise, share_interval, tabulate
+from opticnerve.arena.intervals import share_noise
 from opticnerve.errors import SpecError, UnknownNameError
 
 
@@ -72,3 +73,28 @@ def test_bad_input_is_explained():
         share_interval(rows(row(), row(seed=1, image="y")), "a", rng=rng)
     with pytest.raises(SpecError, match="needs two cells and two seeds or more, not 1 and 1"):
         seed_noise(rows(row()), ["a"])
+
+
+def test_cells_that_tell_together_how_far_seeds_move_give_intervals_that_cover_and_are_alike():
+    rng = np.random.default_rng(0)
+    hits, alone, among = 0, [], []
+    for _ in range(60):
+        right = {name: trained(rng, rng.uniform(0.2, 0.8, 60), seeds=2) for name in "abcdef"}
+        table = table_of(right)
+        for name in ("a", "b"):
+            own = share_interval(table, name, rng=rng, num_draws=1000)
+            found = share_interval(table, name, rng=rng, num_draws=1000, among=list(right))
+            hits += found.low <= 0.5 <= found.high
+            alone.append(own.high - own.low)
+            among.append(found.high - found.low)
+    assert hits / 120 >= 0.9
+    assert np.median(among) < np.median(alone)
+    assert np.std(among) < np.std(alone) / 3
+
+
+def test_noise_of_seeds_on_shares_is_the_mean_over_cells_and_needs_two_seeds():
+    right = {"a": np.array([[[1, 1]], [[0, 1]]]), "b": np.array([[[0, 1]], [[0, 1]]])}
+    found = share_noise(table_of(right), ["a", "b"])
+    assert (found.variance, found.freedom) == (np.var([1, 0.5], ddof=1) / 2, 2)
+    with pytest.raises(SpecError, match="the noise of seeds needs two seeds or more, not 1"):
+        share_noise(table_of({"a": np.array([[[1, 0]]])}), ["a"])

@@ -1,6 +1,8 @@
 """Detail: worked examples."""
 
+import json
 from dataclasses import replace
+from importlib.resources import files
 
 import pytest
 from hypothesis import given, settings
@@ -36,6 +38,22 @@ def test_internvls_tokens_read_type_of_twelve_pixels() -> None:
     """28 x 28 px hold 8 characters of 0.6 x 1.2 em where an em is 11.7 px: the encoder is what limits."""
     assert pytest.approx(11.67, abs=0.01) == (28**2 / (0.72 * GLYPHS_PER_TOKEN)) ** 0.5
     assert readable_px(LOOK) == READABLE_PX == 12
+
+
+def test_readable_is_what_was_measured_of_the_bundled_encoder() -> None:
+    """The card's sizes are those of a canvas that is halved on its way to the encoder: 24 to 27 px there are 12 to 14."""
+    card = json.loads(files("opticnerve.encoders.bundled").joinpath("card.json").read_text())
+    words = {
+        (fonts, low): card["accuracy"][fonts][f"thumbnail/word at {low}-{low + 3} canvas px"]["share"]
+        for fonts in ("training_fonts", "unseen_fonts")
+        for low in (16, 2 * READABLE_PX)
+    }
+    assert {key: round(100 * share) for key, share in words.items()} == {
+        ("training_fonts", 24): 90,
+        ("unseen_fonts", 24): 72,
+        ("training_fonts", 16): 51,
+        ("unseen_fonts", 16): 35,
+    }
 
 
 def test_what_is_shrunk_must_be_larger_before() -> None:

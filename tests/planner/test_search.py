@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -163,6 +164,14 @@ def test_an_impossible_budget_of_several_limits_says_what_the_nearest_has_of_eac
         f"batch={nearest.max_batch}: ",
     ):
         find("tokens=3", "batch=100000")
+
+
+def test_where_not_one_prompt_fits_the_nearest_is_the_one_that_needs_least_memory(base: Choice) -> None:
+    planned, _ = plan_all(base, device(memory_bytes=10**6), Demand(), size=SIZE)
+    least = min(planned, key=lambda one: one.plan.total_bytes)
+    assert least is not planned[0]
+    with pytest.raises(PlanError, match="fits batch=1. The nearest has batch=0: " + re.escape(least.words)):
+        best_fitting(read_budgets(["batch=1"]), planned)
 
 
 def test_a_configuration_is_said_in_a_few_words(everything: All) -> None:

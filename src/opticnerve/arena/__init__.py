@@ -10,8 +10,16 @@ from opticnerve.arena.answers import (
     to_csv,
     to_json_lines,
 )
-from opticnerve.arena.differences import Difference, Verdict, compare, compare_many, holm
-from opticnerve.arena.glyphs import HeightPoint, HeightRange, SmallestRead, glyph_curve, smallest_read, split_heights
+from opticnerve.arena.differences import Difference, Verdict, compare, compare_many, compare_with_best, holm
+from opticnerve.arena.glyphs import (
+    HeightPoint,
+    HeightRange,
+    SmallestRead,
+    glyph_curve,
+    smallest_read,
+    split_heights,
+    whole_pixels,
+)
 from opticnerve.arena.intervals import Interval, SeedNoise, seed_noise, share_interval
 
 __all__ = [
@@ -29,6 +37,7 @@ __all__ = [
     "advise",
     "compare",
     "compare_many",
+    "compare_with_best",
     "from_csv",
     "from_json_lines",
     "glyph_curve",
@@ -40,4 +49,5 @@ __all__ = [
     "tabulate",
     "to_csv",
     "to_json_lines",
+    "whole_pixels",
 ]

@@ -7,7 +7,14 @@ import numpy as np
 
 from opticnerve.arena.answers import AnswerTable
 from opticnerve.arena.clusters import count
-from opticnerve.arena.differences import Difference, adjust, compare, compare_many
+from opticnerve.arena.differences import (
+    Difference,
+    adjust,
+    compare,
+    compare_many,
+    compare_with_best,
+    enough_draws,
+)
 from opticnerve.arena.glyphs import split_heights
 from opticnerve.arena.intervals import SeedNoise, seed_noise
 from opticnerve.errors import SpecError
@@ -51,8 +58,7 @@ def advise(
 ) -> Advice:
     """Recommend a cell.
 
-    "Not separable" is judged without a correction for the number of cells: with one, many cells would pass for as good
-    as the best, and the cheapest of them would be taken.
+    A cheaper cell that is as good as any is passed over no more often than the error rate, however many compete.
 
     Args:
         table: answers of all contenders, on the same images and seeds.
@@ -74,11 +80,15 @@ def advise(
     noise = _noise(table, names)
     ordered = sorted(contenders, key=lambda one: (one.cost, -shares[one.cell]))
     best = max(ordered, key=lambda one: shares[one.cell])
-    behind = {
-        one.cell: compare(table, one.cell, best.cell, rng=rng, error_rate=error_rate, noise=noise)
-        for one in ordered
-        if one is not best
-    }
+    compared = compare_with_best(
+        table,
+        [one.cell for one in ordered],
+        rng=rng,
+        error_rate=error_rate,
+        noise=noise,
+        num_draws=enough_draws(len(names), error_rate=error_rate),
+    )
+    behind = {one.cell: one for one in compared}
     equal = [one for one in ordered if one is best or behind[one.cell].verdict != "worse"]
     chosen = equal[0]
     sentences = [_chosen(chosen, best, behind, is_cheapest=chosen is ordered[0])]
@@ -133,8 +143,9 @@ def _loss(
     masks = {f"glyphs {span}": span.holds(table.glyph_px) for span in split_heights(cuts_px)}
     masks |= {f'"{kind}" questions': (table.kind == kind) & np.isnan(table.glyph_px) for kind in kinds}
     parts = {name: table.where(mask) for name, mask in masks.items() if mask.any()}
+    num_draws = enough_draws(len(parts), error_rate=error_rate)
     judged = [
-        compare(part, cell, chosen, rng=rng, error_rate=error_rate, noise=_noise(part, part.cells))
+        compare(part, cell, chosen, rng=rng, error_rate=error_rate, noise=_noise(part, part.cells), num_draws=num_draws)
         for part in parts.values()
     ]
     found = dict(zip(parts, adjust(judged, error_rate=error_rate), strict=True))
@@ -143,8 +154,9 @@ def _loss(
     gains = f"; it gains {' and '.join(won)}" if won else ""
     if not lost:
         return f"{cell} loses nothing that can be separated{gains}."
-    elsewhere = " and nothing separable elsewhere" if len(lost) + len(won) < len(found) else ""
-    return f"{cell} loses {', '.join(lost)}{elsewhere}{gains}."
+    if len(lost) + len(won) == len(found):
+        return f"{cell} loses {_listed(lost)}{gains}."
+    return f"{cell} loses {', '.join(lost)} and nothing separable elsewhere{gains}."
 
 
 def _unbeaten(
@@ -158,11 +170,19 @@ def _unbeaten(
     baselines = [one for one in contenders if one.is_baseline]
     methods = [one for one in contenders if not one.is_baseline]
     pairs = [(one.cell, base.cell) for one in methods for base in baselines if base.budget == one.budget]
-    found = compare_many(table, pairs, rng=rng, error_rate=error_rate, noise=noise)
+    num_draws = enough_draws(len(pairs), error_rate=error_rate)
+    found = compare_many(table, pairs, rng=rng, error_rate=error_rate, noise=noise, num_draws=num_draws)
     lost = {one.cell: tuple(d for d in found if d.cell == one.cell and d.verdict != "better") for one in methods}
     return {cell: differences for cell, differences in lost.items() if differences}
 
 
 def _mark(cell: str, lost: tuple[Difference, ...]) -> str:
-    words = [f"{one.verdict} {'than' if one.verdict == 'worse' else 'from'} {one.other}" for one in lost]
-    return f"{cell} does not beat the baselines of its budget: {', '.join(words)}."
+    worse = [one.other for one in lost if one.verdict == "worse"]
+    level = [one.other for one in lost if one.verdict == "not separable"]
+    words = [f"{how} {_listed(some)}" for how, some in (("worse than", worse), ("not separable from", level)) if some]
+    return f"{cell} does not beat the baselines of its budget: {'; '.join(words)}."
+
+
+def _listed(names: Sequence[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last

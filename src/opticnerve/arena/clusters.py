@@ -38,9 +38,10 @@ def count(table: AnswerTable, cells: Sequence[str]) -> Clusters:
     """
     if not len(table):
         raise SpecError("there are no answers: a score needs at least one question")
+    known = table.cells
     for cell in cells:
-        if cell not in table.cells:
-            raise UnknownNameError("cell", cell, table.cells)
+        if cell not in known:
+            raise UnknownNameError("cell", cell, known)
     kept = table.where(np.isin(table.cell, list(cells)))
     images, image = np.unique(kept.image, return_inverse=True)
     asked = _questions(kept, image)

@@ -8,7 +8,7 @@ import numpy as np
 
 from opticnerve.arena.answers import AnswerTable
 from opticnerve.arena.clusters import count
-from opticnerve.arena.intervals import NUM_DRAWS, Interval, SeedNoise, draw, what_varies
+from opticnerve.arena.intervals import NUM_DRAWS, Interval, SeedNoise, alike_ends, are_alike, draw, what_varies
 from opticnerve.errors import SpecError
 
 Verdict = Literal["better", "worse", "not separable"]
@@ -23,7 +23,8 @@ class Difference:
     other: str
     """What it is compared with."""
     interval: Interval
-    """Share of the first less share of the other, -1 to 1; not widened for the number of comparisons."""
+    """Share of the first less share of the other, -1 to 1; widened for the number of comparisons by
+    `compare_with_best` only."""
     p: float
     """Two-sided: how often chance alone makes a difference as large; adjusted where several are made."""
     verdict: Verdict
@@ -41,6 +42,9 @@ def compare(
     num_draws: int = NUM_DRAWS,
 ) -> Difference:
     """Compare two cells, each image and seed with itself.
+
+    However the draws fall, p is never below that of a sign test on the images that tell the cells apart: five images
+    that all favour one cell are not enough.
 
     Args:
         table: answers of both.
@@ -63,7 +67,13 @@ def compare(
         drawn = draw(gain, counts.asked, rng=rng, num_draws=num_draws, noise=noise)
         low, high = np.quantile(drawn, [error_rate / 2, 1 - error_rate / 2])
         beyond = min((drawn <= 0).sum(), (drawn >= 0).sum())
-        p = min(1.0, 2 * (float(beyond) + 1) / (num_draws + 1))
+        least = 0.5 ** (np.count_nonzero(gain.sum(0)) - 1)
+        p = min(1.0, max(2 * (float(beyond) + 1) / (num_draws + 1), float(least)))
+        if are_alike(gain, counts.asked):
+            ends = alike_ends(float(estimate), -1, 1, num_images=len(counts.asked), error_rate=error_rate)
+            low, high = min(low, ends[0]), max(high, ends[1])
+        if p >= error_rate:
+            low, high = min(low, 0.0), max(high, 0.0)  # what is not separable from 0 has 0 in its interval
     interval = Interval(estimate=float(estimate), low=float(low), high=float(high), covers=what_varies(counts))
     return Difference(cell=cell, other=other, interval=interval, p=p, verdict=_verdict(p, float(estimate), error_rate))
 
@@ -91,17 +101,57 @@ def compare_many(
         SpecError: cells were not asked the same, or so many pairs need more draws.
         UnknownNameError: a cell is not in the table.
     """
-    least = len(pairs) * 2 / (num_draws + 1)
-    if least >= error_rate:
-        raise SpecError(
-            f"{num_draws} draws cannot separate anything among {len(pairs)} comparisons at an error rate of"
-            f" {error_rate:g}: give num_draws={int(20 * len(pairs) / error_rate)} or compare fewer"
-        )
+    _check_draws(num_draws, len(pairs), error_rate)
     found = [
         compare(table, cell, other, rng=rng, error_rate=error_rate, noise=noise, num_draws=num_draws)
         for cell, other in pairs
     ]
     return adjust(found, error_rate=error_rate)
+
+
+def compare_with_best(
+    table: AnswerTable,
+    cells: Sequence[str],
+    *,
+    rng: np.random.Generator,
+    error_rate: float = 0.05,
+    noise: SeedNoise | None = None,
+    num_draws: int = NUM_DRAWS,
+) -> tuple[Difference, ...]:
+    """Compare cells with the one among them that scores highest.
+
+    The highest of many equals is so by luck, and each of the others has all of them to be passed by. Verdicts and
+    intervals allow for that: a cell as good as any is called worse no more often than stated, however many compete.
+
+    Source: Hsu, Constrained simultaneous confidence intervals for multiple comparisons with the best, 1984. Instead of
+    its joint distribution, each cell's chances of being passed are added up (Bonferroni).
+
+    Args:
+        table: answers.
+        cells: two or more; of several that score highest, the first is the best.
+        rng: source of all randomness.
+        error_rate: how often a cell as good as any is called worse, 0 to 1.
+        noise: of the seeds, measured over many cells.
+        num_draws: of the bootstrap.
+
+    Returns:
+        Each other cell less the best, in the order given.
+
+    Raises:
+        SpecError: cells were not asked the same, or so many cells need more draws.
+        UnknownNameError: a cell is not in the table.
+    """
+    _check_draws(num_draws, len(cells) - 1, error_rate)
+    shares = dict(zip(cells, count(table, cells).share.tolist(), strict=True))
+    best = max(cells, key=lambda cell: shares[cell])
+    # each may be passed by all others but itself; a two-sided comparison gives half of its error to each side
+    chances = max(1.0, (len(cells) - 1) / 2)
+    found = [
+        compare(table, cell, best, rng=rng, error_rate=error_rate / chances, noise=noise, num_draws=num_draws)
+        for cell in cells
+        if cell != best
+    ]
+    return tuple(replace(one, p=min(1.0, one.p * chances)) for one in found)
 
 
 def adjust(found: Sequence[Difference], *, error_rate: float = 0.05) -> tuple[Difference, ...]:
@@ -136,6 +186,24 @@ def holm(ps: Sequence[float]) -> tuple[float, ...]:
         least = max(least, min(1.0, (len(ps) - rank) * ps[index]))
         adjusted[index] = least
     return tuple(adjusted)
+
+
+def enough_draws(num_pairs: int, *, error_rate: float) -> int:
+    """Count the draws that tell so many comparisons apart.
+
+    Args:
+        num_pairs: how many comparisons.
+        error_rate: of all together, 0 to 1.
+    """
+    return max(NUM_DRAWS, int(20 * num_pairs / error_rate))
+
+
+def _check_draws(num_draws: int, num_pairs: int, error_rate: float) -> None:
+    if num_pairs * 2 / (num_draws + 1) >= error_rate:
+        raise SpecError(
+            f"{num_draws} draws cannot separate anything among {num_pairs} comparisons at an error rate of"
+            f" {error_rate:g}: give num_draws={enough_draws(num_pairs, error_rate=error_rate)} or compare fewer"
+        )
 
 
 def _verdict(p: float, estimate: float, error_rate: float) -> Verdict:

@@ -84,8 +84,36 @@ def split_heights(cuts_px: Sequence[float]) -> tuple[HeightRange, ...]:
     return tuple(HeightRange(low_px=low, high_px=high) for low, high in pairwise(ends))
 
 
+def whole_pixels(table: AnswerTable, *, at_least: int = 30) -> tuple[float, ...]:
+    """Cut glyph heights at whole pixels, as finely as their questions allow.
+
+    Wide ranges call a height read where only the taller ones beside it are; ranges of a few questions are read by luck.
+
+    Args:
+        table: answers; one cell with one seed says how many questions there are, and all are asked the same.
+        at_least: questions in each range.
+    """
+    one = table.where((table.cell == table.cell[:1]) & (table.seed == table.seed[:1]))
+    pixels, numbers = np.unique(np.floor(one.glyph_px[~np.isnan(one.glyph_px)]), return_counts=True)
+    cuts: list[float] = []
+    held, left = 0, int(numbers.sum())
+    for px, number in zip(pixels.tolist(), numbers.tolist(), strict=True):
+        if held >= at_least and left >= at_least:
+            cuts.append(px)
+            held = 0
+        held, left = held + number, left - number
+    return tuple(cuts)
+
+
 def glyph_curve(
-    table: AnswerTable, cell: str, *, cuts_px: Sequence[float], rng: np.random.Generator, error_rate: float = 0.05
+    table: AnswerTable,
+    cell: str,
+    *,
+    cuts_px: Sequence[float],
+    rng: np.random.Generator,
+    error_rate: float = 0.05,
+    num_draws: int = NUM_DRAWS,
+    among: Sequence[str] = (),
 ) -> tuple[HeightPoint, ...]:
     """Give accuracy against glyph height.
 
@@ -95,6 +123,8 @@ def glyph_curve(
         cuts_px: between the points, in pixels.
         rng: source of all randomness.
         error_rate: share of intervals that miss, 0 to 1, each by itself.
+        num_draws: of the bootstrap.
+        among: cells that tell together how far seeds move a share, as in `share_interval`.
 
     Returns:
         A point for each range that has questions.
@@ -104,7 +134,8 @@ def glyph_curve(
     """
     points: list[HeightPoint] = []
     for heights, part in _parts(table, cell, cuts_px):
-        share = share_interval(part, cell, rng=rng, error_rate=error_rate)
+        asked = table.where(heights.holds(table.glyph_px))
+        share = share_interval(asked, cell, rng=rng, error_rate=error_rate, num_draws=num_draws, among=among)
         num_questions = len(part) // len(np.unique(part.seed))
         mean_px = float(part.glyph_px.mean())
         points.append(HeightPoint(heights=heights, mean_px=mean_px, num_questions=num_questions, share=share))
@@ -128,7 +159,7 @@ def smallest_read(
     Args:
         table: answers; questions without a glyph height do not count.
         cell: name.
-        cuts_px: ranges of heights that are told apart; close cuts find the height more closely.
+        cuts_px: ranges of heights that are told apart, such as `whole_pixels` gives.
         rng: source of all randomness.
         at_least: share of right answers that counts as reading, 0 to 1.
         error_rate: share of intervals that miss, 0 to 1.

@@ -18,7 +18,7 @@ from opticnerve.errors import SpecError
 
 NUM_DRAWS: int = 10_000
 """Draws of an interval: tells error rates of 0.0002 apart."""
-_CHUNK = 1000  # draws at once, for memory
+_CHUNK = 500  # draws at once, for memory
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +47,13 @@ class SeedNoise:
 
 
 def share_interval(
-    table: AnswerTable, cell: str, *, rng: np.random.Generator, error_rate: float = 0.05, num_draws: int = NUM_DRAWS
+    table: AnswerTable,
+    cell: str,
+    *,
+    rng: np.random.Generator,
+    error_rate: float = 0.05,
+    num_draws: int = NUM_DRAWS,
+    among: Sequence[str] = (),
 ) -> Interval:
     """Give the share of right answers of a cell with its interval.
 
@@ -57,6 +63,8 @@ def share_interval(
         rng: source of all randomness.
         error_rate: share of intervals that miss, 0 to 1.
         num_draws: of the bootstrap.
+        among: cells that tell together how far seeds move a share, which two seeds of one cell hardly do; exact where
+            seeds move every cell about as much. The cell alone if empty.
 
     Raises:
         SpecError: seeds were not asked the same, or there is no answer.
@@ -66,12 +74,11 @@ def share_interval(
     (right,), (estimate,) = counts.right, counts.share
     low, high = 0.0, 1.0
     num_images = len(counts.asked)
-    if estimate in (0, 1):
-        # Nothing varies that could be drawn anew: the exact bound for so many images that all agree.
-        bound = (error_rate / 2) ** (1 / num_images)
-        low, high = (bound, 1.0) if estimate else (0.0, 1 - bound)
+    if estimate in (0, 1) or (num_images > 1 and are_alike(right, counts.asked)):
+        low, high = alike_ends(float(estimate), 0, 1, num_images=num_images, error_rate=error_rate)
     elif num_images > 1:
-        moved = draw(right, counts.asked, rng=rng, num_draws=num_draws)
+        noise = share_noise(table, among) if among and len(right) > 1 else None
+        moved = draw(right, counts.asked, rng=rng, num_draws=num_draws, noise=noise)
         low, high = np.quantile(moved, [error_rate / 2, 1 - error_rate / 2]).clip(0, 1)  # a share ends there
     return Interval(estimate=float(estimate), low=float(low), high=float(high), covers=what_varies(counts))
 
@@ -112,9 +119,37 @@ def draw(
     kept *= np.sqrt(num_images / (num_images - 1))
     for start in range(0, num_draws, _CHUNK):
         part = slice(start, min(start + _CHUNK, num_draws))
-        times = rng.multinomial(num_images, np.full(num_images, 1 / num_images), size=len(moved[part]))
-        moved[part] += kept * (times @ sums / (times @ asked) - estimate)
+        drawn = rng.integers(num_images, size=(len(moved[part]), num_images), dtype=np.int32)
+        moved[part] += kept * (sums[drawn].sum(1) / asked[drawn].sum(1) - estimate)
     return estimate + moved
+
+
+def are_alike(right: NDArray[np.float64], asked: NDArray[np.float64]) -> bool:
+    """Say whether all images and seeds show the same share, so that nothing varies that could be drawn anew.
+
+    Args:
+        right: right answers, or differences of them: seeds, images.
+        asked: questions about each image.
+    """
+    shares = right / asked
+    return bool((shares == shares[0, 0]).all())
+
+
+def alike_ends(value: float, least: float, most: float, *, num_images: int, error_rate: float) -> tuple[float, float]:
+    """Give the ends of an interval for images that all show the same: the others may be as far off as can be.
+
+    Args:
+        value: what all show.
+        least: the smallest that an image could show.
+        most: the largest.
+        num_images: how many show it.
+        error_rate: share of intervals that miss, 0 to 1.
+
+    Returns:
+        Lower and upper end; exact where the value is the smallest or the largest.
+    """
+    others = 1 - (error_rate / 2) ** (1 / num_images)  # share of images that may be otherwise, and none was seen
+    return value - others * (value - least), value + others * (most - value)
 
 
 def seed_noise(table: AnswerTable, cells: Sequence[str]) -> SeedNoise:
@@ -139,6 +174,24 @@ def seed_noise(table: AnswerTable, cells: Sequence[str]) -> SeedNoise:
     rest = shares - shares.mean(0) - shares.mean(1, keepdims=True) + shares.mean()
     freedom = (shares.shape[0] - 1) * (shares.shape[1] - 1)
     return SeedNoise(variance=float(2 * (rest**2).sum() / freedom), freedom=freedom)
+
+
+def share_noise(table: AnswerTable, cells: Sequence[str]) -> SeedNoise:
+    """Measure what seeds do to shares, over many cells together.
+
+    Args:
+        table: answers.
+        cells: at least one, with two seeds or more.
+
+    Raises:
+        SpecError: there is one seed only, or they were not asked the same.
+        UnknownNameError: a cell is not in the table.
+    """
+    counts = count(table, cells)
+    shares = counts.right.sum(2) / counts.asked.sum()
+    if shares.shape[1] < 2:
+        raise SpecError("the noise of seeds needs two seeds or more, not 1")
+    return SeedNoise(variance=float(shares.var(1, ddof=1).mean()), freedom=len(shares) * (shares.shape[1] - 1))
 
 
 def what_varies(counts: Clusters) -> str:

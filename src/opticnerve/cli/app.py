@@ -10,6 +10,7 @@ from typing import NoReturn
 from cyclopts import App, CycloptsError, Parameter
 
 import opticnerve
+from opticnerve.cli.arena import arena, report
 from opticnerve.cli.ask import ask
 from opticnerve.cli.calibrate import calibrate
 from opticnerve.cli.compress import compress
@@ -38,6 +39,10 @@ def make_app() -> App:
         result_action="return_value",
         help_format="plaintext",
     )
+    comparison = App(name="arena", default_parameter=Parameter(negative=()))
+    comparison.default(arena)
+    comparison.command(report)
+    app.command(comparison)
     app.command(ask)
     app.command(calibrate)
     app.command(compress)

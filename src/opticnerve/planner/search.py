@@ -100,7 +100,7 @@ def _undominated(ranked: Sequence[Planned]) -> Iterator[Planned]:
 def _nothing_fits(budgets: Sequence[Budget], planned: Sequence[Planned]) -> str:
     if not planned:
         return "no configuration can be built around this encoder: try another, or plan one configuration by hand"
-    nearest = min(planned, key=lambda one: max(budget.excess(one.plan) for budget in budgets))
+    nearest = min(planned, key=lambda one: (max(budget.excess(one.plan) for budget in budgets), one.plan.total_bytes))
     asked = " and ".join(budget.words(budget.limit) for budget in budgets)
     has = " and ".join(budget.words(budget.value(nearest.plan)) for budget in budgets)
     return (

@@ -147,6 +147,9 @@ class Stage(Plain):
     """Chat template of this stage: the model's, or the name of one of ours. The last stage's stays with the model."""
     tiling_options: dict[str, object] = Field(default_factory=dict[str, object])
     """Options of the model's tiling that differ in this stage, such as fewer tiles. The trained model has its own."""
+    method_options: dict[str, object] = Field(default_factory=dict[str, object])
+    """Options of the model's method that differ in this stage, such as a selection that keeps all patches. The weights
+    must be the same ones. The trained model has its own."""
     objective: Objective = Answers()
     epochs: float | None = Field(default=None, gt=0)
     """Times through the data; or `steps`."""

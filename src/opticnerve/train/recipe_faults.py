@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from textwrap import shorten
 from typing import Any, cast
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from opticnerve.train.recipe import Recipe
 
@@ -38,16 +38,17 @@ def missing_values(data: object, place: str = "") -> Iterator[tuple[str, str]]:
         yield from missing_values(value, f"{place}.{key}" if place else str(key))
 
 
-def explain(error: ValidationError) -> list[str]:
+def explain(error: ValidationError, kind: type[BaseModel] = Recipe) -> list[str]:
     """Write each fault that pydantic found as one line.
 
     Args:
-        error: from `Recipe.model_validate`.
+        error: from `model_validate`.
+        kind: what was read.
 
     Returns:
         Lines such as "stages.0.batch_size: Input should be a valid integer, got 'many'".
     """
-    schema = Recipe.model_json_schema()
+    schema = kind.model_json_schema()
     found = [one for one in error.errors(include_url=False) if not (one["type"] == "too_short" and one["input"])]
     lines: list[str] = []
     for fault in found:

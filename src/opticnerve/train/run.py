@@ -81,7 +81,7 @@ def _stage(
         return
     previous = _folder(recipe, index - 1, out) if index else None
     start = starts.after(previous) if previous else starts.first(recipe.model, seed=recipe.seed)
-    put_back = starts.adapt(start, stage, is_last=index == len(recipe.stages) - 1)
+    put_back = starts.adapt(start, stage, model=recipe.model, is_last=index == len(recipe.stages) - 1)
     bad_samples = out / "bad_samples.jsonl"
     stores = None
     if stage.cache_features:

@@ -8,12 +8,15 @@ from typing import cast
 
 import torch
 
+from opticnerve.connectors import Connector
 from opticnerve.errors import SpecError, UnknownNameError
 from opticnerve.tiling import tiling_from_dict
 from opticnerve.train.folder import MODEL
 from opticnerve.train.recipe import ModelSettings, Stage
 from opticnerve.train.small_llm import SMALL_LLM, write_small_llm
+from opticnerve.views import fitting_method
 from opticnerve.vlm import TEMPLATES, OpticNerveForConditionalGeneration, OpticNerveProcessor, assemble
+from opticnerve.vlm.projector import Projector
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +67,20 @@ def after(folder: Path) -> Start:
     return Start(model, OpticNerveProcessor.from_pretrained(path))
 
 
-def adapt(start: Start, stage: Stage, *, is_last: bool) -> Callable[[], None]:
+def adapt(start: Start, stage: Stage, *, model: ModelSettings, is_last: bool) -> Callable[[], None]:
     """Let a model see and speak as a stage wants it.
 
     Args:
         start: the model and its processor; changed in place.
-        stage: names a template and options of the tiling.
+        stage: names a template, and options of the tiling and of the method.
+        model: what the model is made of.
         is_last: the template stays.
 
     Returns:
         Puts back what does not stay; to be called before the model is written.
 
     Raises:
-        UnknownNameError: there is no such template.
+        UnknownNameError: there is no such template, or the method has no such option.
         SpecError: the tiling has no such option, or the options need weights that the model does not have.
     """
     processor, own_template = start.processor, start.processor.chat_template
@@ -88,13 +92,47 @@ def adapt(start: Start, stage: Stage, *, is_last: bool) -> Callable[[], None]:
     if stage.tiling_options:
         tiling = tiling_from_dict({**own_sight.tiling.to_dict(), **stage.tiling_options})
         _see(start, replace(own_sight, tiling=tiling))
+    put_connector_back = _connect(start, stage, model) if stage.method_options else lambda: None
 
     def put_back() -> None:
+        put_connector_back()
         _see(start, own_sight)
         if not is_last:
             processor.chat_template = own_template
 
     return put_back
+
+
+def _connect(start: Start, stage: Stage, settings: ModelSettings) -> Callable[[], None]:
+    """Let a model connect with other options and the same weights.
+
+    Returns:
+        Puts its own connector back, with the weights as they are then.
+    """
+    model, image_processor = start.model.model, start.processor.image_processor
+    projector, own_spec = model.multi_modal_projector, image_processor.spec
+    own: Connector = projector.connector
+    options = {**settings.method_options, **stage.method_options}
+    spec = fitting_method(settings.method, image_processor.sight, options)
+    with torch.random.fork_rng(devices=[]):  # weights are drawn, and thrown away
+        other = Projector(model.sight, spec, llm_dim=own.llm_dim).connector
+    if _shapes(own) != _shapes(other):
+        raise SpecError(
+            f'the method_options of stage "{stage.name}" ask for other weights than those of the model\'s'
+            f' "{settings.method}": a stage may only change options without weights, such as reduction'
+        )
+
+    def put_back() -> None:
+        own.load_state_dict(projector.connector.state_dict(keep_vars=True), assign=True)
+        projector.connector, image_processor.spec = own, own_spec
+
+    other.load_state_dict(own.state_dict(keep_vars=True), assign=True)
+    projector.connector, image_processor.spec = other.train(own.training), spec
+    return put_back
+
+
+def _shapes(connector: Connector) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in connector.state_dict().items()}
 
 
 def _see(start: Start, sight: object) -> None:

@@ -32,6 +32,7 @@ class OpticNerveImageProcessor(BaseImageProcessor):
 
     def __init__(self, *, sight: Mapping[str, Any], connector: Mapping[str, Any], **options: Any) -> None:
         super().__init__(**options)
+        self._known_counts: dict[tuple[int, int], int] = {}
         self.sight = Sight.from_dict(sight)
         self.spec = ConnectorSpec.from_dict(dict(connector))
 
@@ -43,7 +44,17 @@ class OpticNerveImageProcessor(BaseImageProcessor):
     @sight.setter
     def sight(self, sight: Sight) -> None:
         self._sight = sight
-        self._known_counts: dict[tuple[int, int], int] = {}
+        self._known_counts = {}
+
+    @property
+    def spec(self) -> ConnectorSpec:
+        """The connector."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: ConnectorSpec) -> None:
+        self._spec = spec
+        self._known_counts = {}
 
     @override
     def to_dict(self) -> dict[str, Any]:

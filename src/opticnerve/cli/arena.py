@@ -1,0 +1,86 @@
+"""`opticnerve arena [CONFIG]`: compare methods at equal budgets, with equal training."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from opticnerve.cli.exit_codes import INTERRUPTED, MISTAKE
+
+_Names = Annotated[tuple[str, ...], Parameter(name="--only", negative=())]
+_Pairs = Annotated[tuple[str, ...], Parameter(name="--set", negative=())]
+
+
+def arena(
+    config: str = "",
+    /,
+    *,
+    out: str = "",
+    quick: bool = False,
+    only: _Names = (),
+    set_: _Pairs = (),
+    jobs: int = 0,
+    json: Annotated[bool, Parameter(name="--json")] = False,
+) -> int:
+    """Train and ask every method at every budget with several seeds. The same command goes on where it was stopped.
+
+    Each is tuned alike: the same search of learning rates, data and steps. No reduction, a smaller image, random
+    patches, every k-th patch and average pooling always take part. A report is drawn in the end.
+
+    Args:
+        config: Name of a shipped arena (default, quick), or a YAML file; default if not given.
+        out: Folder for results; runs/arena-NAME if not given.
+        quick: The shipped arena "quick": few methods, one seed.
+        only: A contender to run now, baselines included; once for each. All if not given.
+        set_: KEY=VALUE, such as seeds=[0,1,2] or stages.1.steps=400; once for each value.
+        jobs: Cells at once; 0 is one for each core, or a single one where there is a GPU.
+        json: Print JSON instead of a table.
+    """
+    import shlex
+    import sys
+    from pathlib import Path
+
+    from opticnerve.arena.load import load_arena
+    from opticnerve.cli.arena_watch import ArenaWatch, print_outcome
+    from opticnerve.cli.quiet import quietly
+    from opticnerve.cli.terminal import complain
+    from opticnerve.errors import RecipeError, SpecError
+
+    if quick and config:
+        raise SpecError(f'--quick is the arena "quick", and "{config}" is another: give one of them')
+    if jobs < 0:
+        raise SpecError(f"--jobs needs a number of cells from 1, or 0 for one a core, got {jobs}")
+    try:
+        settings = load_arena("quick" if quick else config or "default", set_)
+    except RecipeError as error:
+        for fault in error.faults:
+            complain(fault)
+        return MISTAKE
+    from opticnerve.arena.run import run_arena
+    from opticnerve.train.errors import StoppedError
+
+    folder = Path(out or f"runs/arena-{settings.name}")
+    command = shlex.join(["opticnerve", *sys.argv[1:]])
+    try:
+        with quietly(), ArenaWatch() as watch:
+            outcome = run_arena(settings, folder, only=only, jobs=jobs, command=command, listener=watch)
+    except StoppedError as error:
+        complain(str(error))
+        return INTERRUPTED
+    print_outcome(outcome, as_json=json)
+    return 0 if json else report(str(folder))
+
+
+def report(folder: str, /) -> int:
+    """Draw the report of an arena again, finished or not: a page that opens without a network, tables and charts.
+
+    Args:
+        folder: Of the arena.
+    """
+    from pathlib import Path
+
+    from opticnerve.arena.report import write_report
+    from opticnerve.cli.terminal import say
+
+    for path in write_report(Path(folder)):
+        say(f"written: {path}")
+    return 0
