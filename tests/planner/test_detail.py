@@ -41,7 +41,7 @@ def test_internvls_tokens_read_type_of_twelve_pixels() -> None:
 
 
 def test_readable_is_what_was_measured_of_the_bundled_encoder() -> None:
-    """The card's sizes are those of a canvas that is halved on its way to the encoder: 24 to 27 px there are 12 to 14."""
+    """The card's sizes are those of a canvas that is halved on its way: 24 to 27 px there are 12 to 14."""
     card = json.loads(files("opticnerve.encoders.bundled").joinpath("card.json").read_text())
     words = {
         (fonts, low): card["accuracy"][fonts][f"thumbnail/word at {low}-{low + 3} canvas px"]["share"]

@@ -3,9 +3,9 @@
 from opticnerve.planner.model import Look
 
 READABLE_PX = 12
-"""Size of type at the encoder, in pixels of an em, that is taken to be readable. Of three-character words of 12 to 14 px
-in a shrunk view, the bundled encoder reads 90 % from one feature in typefaces of its training and 72 % in others; of 8 to
-10 px 51 % and 35 % (its card.json, where sizes are those before a view is halved)."""
+"""Size of type at the encoder, in pixels of an em, that is taken to be readable. Of three-character words of 12 to 14
+px in a shrunk view, the bundled encoder reads 90 % from one feature in typefaces of its training and 72 % in others; of
+8 to 10 px 51 % and 35 % (its card.json, where sizes are those before a view is halved)."""
 GLYPHS_PER_TOKEN = 8
 """Characters of running text that a visual token is taken to hold: InternVL's tokens of 28 x 28 px hold as many of type
 of 12 px. A rule of thumb."""
