@@ -11,12 +11,14 @@ from opticnerve.planner.budget import Budget, Quantity, read_budgets
 from opticnerve.planner.costs import make_plan
 from opticnerve.planner.demand import Demand
 from opticnerve.planner.outcome import Plan
+from opticnerve.planner.ranges import Range
 from planner.parts import device, model
 
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    return make_plan(model(), device(), Demand(images_per_prompt=2), size=(900, 1200))
+    uncertain = device(compute=Range(low=0.2, high=0.8), movement=Range(low=0.3, high=0.9))
+    return make_plan(model(), uncertain, Demand(images_per_prompt=2), size=(900, 1200))
 
 
 @pytest.mark.parametrize(
@@ -75,6 +77,7 @@ def test_an_unknown_quantity_lists_the_nearest() -> None:
 
 def test_values_are_those_of_the_plan(plan: Plan) -> None:
     values = {name: Budget(quantity=name, limit=1).value(plan) for name in ("tokens", "ttft", "kv", "batch")}
+    assert plan.timing.first_token_ms.high > 1.2 * plan.timing.first_token_ms.low, "the worse end is another"
     assert values == {
         "tokens": 2 * plan.look.num_tokens,
         "ttft": plan.timing.first_token_ms.high,
