@@ -49,9 +49,14 @@ def test_every_bundled_model_has_a_method_and_a_card():
         assert (member.folder / "model.safetensors").exists()
 
 
-def test_the_weights_in_the_package_stay_below_12_mb():
+def test_the_weights_of_the_family_stay_below_12_mb_and_the_arenas_below_1():
     home = Path(opticnerve.__file__).parent
-    assert sum(path.stat().st_size for path in home.rglob("*.safetensors")) < 12_000_000
+    sizes = {path.relative_to(home).parts[0]: 0 for path in home.rglob("*.safetensors")}
+    for path in home.rglob("*.safetensors"):
+        sizes[path.relative_to(home).parts[0]] += path.stat().st_size
+    assert sizes.keys() == {"arena", "encoders", "family"}
+    assert sizes["encoders"] + sizes["family"] < 12_000_000, "the encoder is a part of every member"
+    assert sizes["arena"] < 1_000_000
 
 
 def test_a_member_is_known_without_being_loaded(home: Path):
