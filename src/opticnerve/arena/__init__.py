@@ -4,11 +4,7 @@ from opticnerve.arena.advice import Advice, Contender, advise
 from opticnerve.arena.answers import (
     Answered,
     AnswerTable,
-    from_csv,
-    from_json_lines,
     tabulate,
-    to_csv,
-    to_json_lines,
 )
 from opticnerve.arena.differences import Difference, Verdict, compare, compare_many, compare_with_best, holm
 from opticnerve.arena.glyphs import (
@@ -38,8 +34,6 @@ __all__ = [
     "compare",
     "compare_many",
     "compare_with_best",
-    "from_csv",
-    "from_json_lines",
     "glyph_curve",
     "holm",
     "seed_noise",
@@ -47,7 +41,5 @@ __all__ = [
     "smallest_read",
     "split_heights",
     "tabulate",
-    "to_csv",
-    "to_json_lines",
     "whole_pixels",
 ]

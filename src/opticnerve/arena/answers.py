@@ -1,17 +1,12 @@
 """Which questions each cell of the arena answered right, as a table."""
 
-import csv
-import io
-import json
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
-from typing import Any, cast
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from opticnerve.errors import DataError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,14 +29,6 @@ class Answered:
 
 COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(Answered))
 """Of a table, in the order of its files."""
-_TYPES: dict[str, tuple[type, ...]] = {
-    "cell": (str,),
-    "seed": (int,),
-    "image": (str,),
-    "kind": (str,),
-    "glyph_px": (int, float, type(None)),
-    "is_right": (bool,),
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -101,74 +88,6 @@ def tabulate(rows: Iterable[Answered]) -> AnswerTable:
         kind=np.array([row.kind for row in kept], dtype=np.str_),
         glyph_px=np.array([math.nan if row.glyph_px is None else row.glyph_px for row in kept], dtype=np.float64),
         is_right=np.array([row.is_right for row in kept], dtype=np.bool_),
-    )
-
-
-def to_json_lines(table: AnswerTable) -> str:
-    """Write one JSON object a line."""
-    return "".join(json.dumps(asdict(row)) + "\n" for row in table.rows())
-
-
-def from_json_lines(text: str) -> AnswerTable:
-    """Read what `to_json_lines` wrote.
-
-    Raises:
-        DataError: a line is not an answered question.
-    """
-    return tabulate(_line(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip())
-
-
-def to_csv(table: AnswerTable) -> str:
-    """Write comma-separated values with a head; no glyph height is an empty cell."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in table.rows():
-        px = "" if row.glyph_px is None else row.glyph_px
-        writer.writerow([row.cell, row.seed, row.image, row.kind, px, str(row.is_right).lower()])
-    return file.getvalue()
-
-
-def from_csv(text: str) -> AnswerTable:
-    """Read what `to_csv` wrote.
-
-    Raises:
-        DataError: a line is not an answered question.
-    """
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    return tabulate(_csv_row(number, row) for number, row in enumerate(reader, start=2))
-
-
-def _csv_row(number: int, row: dict[str, Any]) -> Answered:
-    try:
-        px, right = row["glyph_px"], {"true": True, "false": False}[row["is_right"]]
-        values = row | {"seed": int(row["seed"]), "glyph_px": float(px) if px else None, "is_right": right}
-    except (KeyError, ValueError, TypeError) as error:
-        raise _not_a_row(number) from error
-    return _record(number, values)
-
-
-def _line(number: int, line: str) -> Answered:
-    try:
-        values = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise _not_a_row(number) from error
-    return _record(number, values)
-
-
-def _record(number: int, values: Any) -> Answered:  # noqa: ANN401
-    if not isinstance(values, dict):
-        raise _not_a_row(number)
-    row = cast("dict[str, Any]", values)
-    if set(row) != set(COLUMNS) or not all(type(row[name]) in types for name, types in _TYPES.items()):
-        raise _not_a_row(number)
-    return Answered(**row)
-
-
-def _not_a_row(number: int) -> DataError:
-    return DataError(
-        f"line {number} is not an answered question: it needs {', '.join(COLUMNS)}; seed is a whole number, is_right"
-        " true or false, glyph_px a number or nothing"
     )
 
 
