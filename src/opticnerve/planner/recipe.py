@@ -1,6 +1,5 @@
 """A configuration that was found, as a recipe that `opticnerve train` takes."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from textwrap import wrap
@@ -8,11 +7,11 @@ from typing import Any, cast
 
 import yaml
 
-from opticnerve.errors import PlanError
 from opticnerve.planner import catalogue
 from opticnerve.planner.catalogue import Row
 from opticnerve.planner.lookup import find_row
 from opticnerve.planner.planned import Planned
+from opticnerve.planner.whole_files import write_whole
 
 _TEXT_TOKENS = 2048
 """Room for text beside the visual tokens: LLaVA-1.5's longest sample."""
@@ -75,21 +74,8 @@ def write_recipes(found: Sequence[Planned], folder: str | Path) -> tuple[Path, .
         choice = planned.choice
         name = f"{rank:02d}-{choice.method}-{choice.tiling}-{planned.plan.visual_tokens}"
         written.append(Path(folder) / f"{name}.yaml")
-        _write(written[-1], recipe_text(planned, name=name))
+        write_whole(written[-1], recipe_text(planned, name=name).encode(), what="recipe")
     return tuple(written)
-
-
-def _write(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            draft.write_text(text, encoding="utf-8")
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
-    except OSError as error:
-        raise PlanError(f"cannot write the recipe {path}: {error.strerror}. Name another folder with --out") from error
 
 
 def _head(planned: Planned) -> Iterator[str]:

@@ -1,11 +1,10 @@
 """Charts to files that are either whole or not there."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from opticnerve.errors import PlanError
 from opticnerve.planner.charts.style import altair
+from opticnerve.planner.whole_files import write_whole
 
 if TYPE_CHECKING:
     from altair import TopLevelMixin
@@ -29,7 +28,7 @@ def write_png(chart: "TopLevelMixin", path: str | Path) -> None:
     _ = altair()
     import vl_convert
 
-    _write(Path(path), vl_convert.vegalite_to_png(chart.to_json(), scale=_SCALE))
+    write_whole(Path(path), vl_convert.vegalite_to_png(chart.to_json(), scale=_SCALE), what="chart")
 
 
 def write_html(chart: "TopLevelMixin", path: str | Path) -> None:
@@ -46,17 +45,4 @@ def write_html(chart: "TopLevelMixin", path: str | Path) -> None:
     import vl_convert
 
     spec = {**chart.to_dict(), "usermeta": {"embedOptions": {"actions": _ACTIONS}}}
-    _write(Path(path), vl_convert.vegalite_to_html(spec, bundle=True).encode())
-
-
-def _write(path: Path, data: bytes) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            draft.write_bytes(data)
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
-    except OSError as error:
-        raise PlanError(f"cannot write the chart {path}: {error.strerror}. Name another folder with --out") from error
+    write_whole(Path(path), vl_convert.vegalite_to_html(spec, bundle=True).encode(), what="chart")
