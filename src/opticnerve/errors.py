@@ -63,6 +63,10 @@ class RecipeError(OpticNerveError, ValueError):
         return "\n".join(self.faults)
 
 
+class ClusterError(OpticNerveError):
+    """A Ray cluster cannot be started or joined, or has nothing to compute with."""
+
+
 class DataError(OpticNerveError):
     """A source of samples cannot be opened or read."""
 

@@ -7,7 +7,7 @@ they are first asked for.
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
@@ -41,7 +41,10 @@ class _Finder(MetaPathFinder):
     """Serves our module, and lets the four modules with tables be loaded as ever, then adds our names."""
 
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+        self,
+        fullname: str,
+        path: Any,  # noqa: ANN401 - of a namespace package it is no Sequence
+        target: ModuleType | None = None,
     ) -> ModuleSpec | None:
         if fullname == _SERVED:
             return spec_from_loader(fullname, _Server())

@@ -7,13 +7,13 @@ import pytest
 
 from arena.tables import row, rows, table_of, trained
 from opticnerve.arena import tabulate
-from opticnerve.arena.advice import Contender, advise
+from opticnerve.arena.advice import Candidate, advise
 from opticnerve.errors import SpecError
 
-FOUR = Contender(cell="4x merge", budget=64, cost=4.0, is_baseline=False)
-SIXTEEN = Contender(cell="16x merge", budget=16, cost=1.0, is_baseline=False)
-FULL = Contender(cell="no reduction", budget=256, cost=16.0, is_baseline=True)
-POOL = Contender(cell="16x pool", budget=16, cost=1.1, is_baseline=True)
+FOUR = Candidate(cell="4x merge", budget=64, cost=4.0, is_baseline=False)
+SIXTEEN = Candidate(cell="16x merge", budget=16, cost=1.0, is_baseline=False)
+FULL = Candidate(cell="no reduction", budget=256, cost=16.0, is_baseline=True)
+POOL = Candidate(cell="16x pool", budget=16, cost=1.1, is_baseline=True)
 
 
 def answers(chances: dict[str, list[float]], *, seeds: int = 3):
@@ -77,8 +77,8 @@ def test_the_cheapest_of_those_that_are_close_to_the_best_is_taken():
 
 def test_baselines_that_are_not_beaten_are_listed_by_how():
     table = answers({"no reduction": [0.9] * 3, "16x merge": [0.5] * 3, "16x pool": [0.7] * 3, "16x drop": [0.5] * 3})
-    drop = Contender(cell="16x drop", budget=16, cost=1.1, is_baseline=True)
-    level = Contender(cell="16x mixed", budget=16, cost=1.1, is_baseline=True)
+    drop = Candidate(cell="16x drop", budget=16, cost=1.1, is_baseline=True)
+    level = Candidate(cell="16x mixed", budget=16, cost=1.1, is_baseline=True)
     mixed = table.where(table.cell == "16x drop")
     mixed = tabulate([replace(one, cell="16x mixed") for one in mixed.rows()])
     table = tabulate([*table.rows(), *mixed.rows()])
@@ -113,5 +113,5 @@ def test_one_seed_is_told():
 
 
 def test_one_contender_is_not_enough():
-    with pytest.raises(SpecError, match="advice needs two contenders or more, not 1"):
+    with pytest.raises(SpecError, match="advice needs two candidates or more, not 1"):
         advice(rows(row()), [FOUR])

@@ -14,6 +14,7 @@ from opticnerve.arena import results
 from opticnerve.arena.cells import Cell
 from opticnerve.arena.config import ArenaConfig
 from opticnerve.arena.learned import read_log
+from opticnerve.arena.local_pool import local_pool
 from opticnerve.arena.pool import run_cells
 from opticnerve.arena.run import run_arena
 from opticnerve.arena.search import scored_cells, search_cells
@@ -224,7 +225,7 @@ def test_what_goes_wrong_in_another_process_is_told_here(config: ArenaConfig, tm
     stage = config.stages[0].model_copy(update={"template": "plan"})
     broken = config.model_copy(update={"stages": (stage, config.stages[1])})
     with pytest.raises(TrainingError, match='cell none-1x-seed0-rate0.5-share0.5: unknown chat template "plan"'):
-        run_cells(broken, search_cells(broken)[:1], tmp_path, jobs=2, done=lambda *_: None)
+        run_cells(broken, search_cells(broken)[:1], tmp_path, pool=local_pool(2), done=lambda *_: None)
 
 
 def test_cells_of_a_new_view_wait_for_the_first_of_them(config: ArenaConfig) -> None:

@@ -64,3 +64,14 @@ def test_a_reader_that_has_gone_is_no_error():
     result = subprocess.run(["bash", "-c", command], env=ENVIRONMENT, capture_output=True, text=True, check=True)
     assert len(result.stdout) == 10
     assert result.stderr == ""
+
+
+def test_a_missing_package_is_one_line_that_names_its_extra(tmp_path: Path):
+    program = (
+        "import sys; sys.modules['pyarrow'] = None\n"
+        "from opticnerve.cli.app import run\n"
+        "sys.exit(run(['encode', 'verify', 'tokens']))"
+    )
+    result = subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT, capture_output=True, text=True, cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr == 'opticnerve: this command needs pyarrow: pip install "opticnerve[encode]"\n'

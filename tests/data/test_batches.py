@@ -81,14 +81,16 @@ def test_features_take_the_place_of_views(kind: str):
     assert batch["image_features"].tolist() == [[1.0, 1.0]] * 3 + [[2.0, 2.0]] * 3
     assert batch["image_sizes"].tolist() == [[8, 16], [16, 16]]
     assert "pixel_values" not in batch
-    with pytest.raises(DataError, match="a batch of 2 images has views of 1 and features of 1: make all of its"):
+    with pytest.raises(
+        DataError, match="a batch of 2 images has views of 1, features of 1 and visual tokens of 0: make all of its"
+    ):
         collate([made[0], example(2, 4, images=1)])
 
 
 def test_an_example_without_its_images_is_refused():
     one = example(1, 4, images=2)
     one["views"].pop()
-    with pytest.raises(DataError, match="a batch of 2 images has views of 1 and features of 0"):
+    with pytest.raises(DataError, match="a batch of 2 images has views of 1, features of 0 and"):
         Collator(FakeProcessor())([one])
 
 

@@ -33,7 +33,7 @@ def test_a_stage_may_have_options_of_the_method_of_its_own(parts: Path, tmp_path
     [
         (
             {"hidden": [8]},
-            'the method_options of stage "align" ask for other weights than those of the model\'s "every_kth"',
+            'stage "align", method_options: these options of "every_kth" need other weights than the connector has',
         ),
         ({"reductoin": 1}, 'unknown option of every_kth "reductoin". Did you mean reduction?'),
     ],

@@ -1,6 +1,6 @@
 """Statistics and words of the arena: which cell is better, by how much, and how sure that is."""
 
-from opticnerve.arena.advice import Advice, Contender, advise
+from opticnerve.arena.advice import Advice, Candidate, advise
 from opticnerve.arena.answers import (
     Answered,
     AnswerTable,
@@ -22,7 +22,7 @@ __all__ = [
     "Advice",
     "AnswerTable",
     "Answered",
-    "Contender",
+    "Candidate",
     "Difference",
     "HeightPoint",
     "HeightRange",

@@ -21,7 +21,7 @@ from opticnerve.errors import SpecError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Contender:
+class Candidate:
     """What is known of a cell beside its answers."""
 
     cell: str
@@ -50,7 +50,7 @@ class Advice:
 
 def advise(
     table: AnswerTable,
-    contenders: Sequence[Contender],
+    candidates: Sequence[Candidate],
     *,
     cuts_px: Sequence[float],
     rng: np.random.Generator,
@@ -61,24 +61,24 @@ def advise(
     A cheaper cell that is as good as any is passed over no more often than the error rate, however many compete.
 
     Args:
-        table: answers of all contenders, on the same images and seeds.
-        contenders: at least two.
+        table: answers of all candidates, on the same images and seeds.
+        candidates: at least two.
         cuts_px: ranges of glyph heights that losses are told for.
         rng: source of all randomness.
         error_rate: of the verdicts, 0 to 1.
 
     Raises:
-        SpecError: there are fewer than two contenders, or they were not asked the same.
-        UnknownNameError: a contender has no answers.
+        SpecError: there are fewer than two candidates, or they were not asked the same.
+        UnknownNameError: a candidate has no answers.
     """
-    if len(contenders) < 2:
-        raise SpecError(f"advice needs two contenders or more, not {len(contenders)}")
-    names = [one.cell for one in contenders]
+    if len(candidates) < 2:
+        raise SpecError(f"advice needs two candidates or more, not {len(candidates)}")
+    names = [one.cell for one in candidates]
     counts = count(table, names)
     shares = dict(zip(names, counts.share.tolist(), strict=True))
     table = table.where(np.isin(table.cell, names))
     noise = _noise(table, names)
-    ordered = sorted(contenders, key=lambda one: (one.cost, -shares[one.cell]))
+    ordered = sorted(candidates, key=lambda one: (one.cost, -shares[one.cell]))
     best = max(ordered, key=lambda one: shares[one.cell])
     compared = compare_with_best(
         table,
@@ -92,11 +92,11 @@ def advise(
     equal = [one for one in ordered if one is best or behind[one.cell].verdict != "worse"]
     chosen = equal[0]
     sentences = [_chosen(chosen, best, behind, is_cheapest=chosen is ordered[0])]
-    if len(equal) == len(contenders):
-        sentences.append(f"Nothing separates the {len(contenders)} cells from the best: the choice is by cost alone.")
-    for smaller in _best_of_smaller(contenders, chosen, shares):
+    if len(equal) == len(candidates):
+        sentences.append(f"Nothing separates the {len(candidates)} cells from the best: the choice is by cost alone.")
+    for smaller in _best_of_smaller(candidates, chosen, shares):
         sentences.append(_loss(table, smaller.cell, chosen.cell, cuts_px=cuts_px, rng=rng, error_rate=error_rate))
-    unbeaten = _unbeaten(table, contenders, rng=rng, error_rate=error_rate, noise=noise)
+    unbeaten = _unbeaten(table, candidates, rng=rng, error_rate=error_rate, noise=noise)
     sentences += [_mark(cell, lost) for cell, lost in unbeaten.items()]
     if counts.right.shape[1] == 1:
         sentences.append("There is one seed: intervals cover images only, and training again may move every number.")
@@ -114,7 +114,7 @@ def _noise(table: AnswerTable, cells: Sequence[str]) -> SeedNoise | None:
     return seed_noise(table, cells) if len(np.unique(table.seed)) > 1 else None
 
 
-def _chosen(chosen: Contender, best: Contender, behind: dict[str, Difference], *, is_cheapest: bool) -> str:
+def _chosen(chosen: Candidate, best: Candidate, behind: dict[str, Difference], *, is_cheapest: bool) -> str:
     if chosen is best:
         why = "no other is cheaper" if is_cheapest else "every cheaper cell is worse"
         return f"For this data, {chosen.cell}: none scores higher, and {why}."
@@ -124,9 +124,9 @@ def _chosen(chosen: Contender, best: Contender, behind: dict[str, Difference], *
     )
 
 
-def _best_of_smaller(contenders: Sequence[Contender], chosen: Contender, shares: dict[str, float]) -> list[Contender]:
-    budgets = sorted({one.budget for one in contenders if one.budget < chosen.budget}, reverse=True)
-    return [max((o for o in contenders if o.budget == size), key=lambda o: shares[o.cell]) for size in budgets]
+def _best_of_smaller(candidates: Sequence[Candidate], chosen: Candidate, shares: dict[str, float]) -> list[Candidate]:
+    budgets = sorted({one.budget for one in candidates if one.budget < chosen.budget}, reverse=True)
+    return [max((o for o in candidates if o.budget == size), key=lambda o: shares[o.cell]) for size in budgets]
 
 
 def _loss(
@@ -161,14 +161,14 @@ def _loss(
 
 def _unbeaten(
     table: AnswerTable,
-    contenders: Sequence[Contender],
+    candidates: Sequence[Candidate],
     *,
     rng: np.random.Generator,
     error_rate: float,
     noise: SeedNoise | None,
 ) -> dict[str, tuple[Difference, ...]]:
-    baselines = [one for one in contenders if one.is_baseline]
-    methods = [one for one in contenders if not one.is_baseline]
+    baselines = [one for one in candidates if one.is_baseline]
+    methods = [one for one in candidates if not one.is_baseline]
     pairs = [(one.cell, base.cell) for one in methods for base in baselines if base.budget == one.budget]
     num_draws = enough_draws(len(pairs), error_rate=error_rate)
     found = compare_many(table, pairs, rng=rng, error_rate=error_rate, noise=noise, num_draws=num_draws)

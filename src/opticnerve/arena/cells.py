@@ -1,7 +1,7 @@
 """The cells of an arena: one method at one budget, trained with one seed."""
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from opticnerve.arena.config import ArenaConfig, Contender, Entrant
@@ -35,6 +35,18 @@ class Cell:
         """Method, options and view."""
         return self.contender.at[self.reduction]
 
+    @property
+    def trained(self) -> "Cell":
+        """The cell whose training run this is: its own, unless one connector is asked at several reductions."""
+        return replace(self, reduction=next(iter(self.contender.at))) if self.contender.is_elastic else self
+
+    @property
+    def asked(self) -> "tuple[Cell, ...]":
+        """Cells that are asked after its training, itself the first."""
+        if not self.contender.is_elastic:
+            return (self,)
+        return tuple(replace(self, reduction=reduction) for reduction in self.contender.at)
+
     def name(self, config: ArenaConfig) -> str:
         """Name its folder.
 
@@ -55,7 +67,7 @@ class Cell:
 
 
 def groups(config: ArenaConfig, only: Collection[str] = ()) -> Iterator[tuple[Contender, int]]:
-    """List who competes at which reduction: every contender at those that it has.
+    """List who competes at which reduction: every contender at those that it has, elastic ones at all of them.
 
     Args:
         config: the arena.
@@ -70,7 +82,7 @@ def groups(config: ArenaConfig, only: Collection[str] = ()) -> Iterator[tuple[Co
             raise UnknownNameError("contender", name, names)
     for contender in config.contenders:
         for reduction in contender.at:
-            is_wanted = reduction in config.reductions or reduction == 1
+            is_wanted = reduction in config.reductions or reduction == 1 or contender.is_elastic
             if is_wanted and (not only or contender.name in only):
                 yield contender, reduction
 
@@ -91,7 +103,7 @@ def cell_recipe(config: ArenaConfig, cell: Cell, out: Path) -> Recipe:
         seed=cell.seed,
         save_every=1_000_000,  # a cell is short: a stage that was killed in its middle is trained again
         log_every=1,
-        features=str(out / "features"),
+        features=str(out.absolute() / "features"),
     )
 
 
@@ -100,4 +112,10 @@ def _stage(config: ArenaConfig, cell: Cell, stage: Stage) -> Stage:
     length = {"steps": max(round(stage.steps * share), 1)} if stage.steps else {"epochs": (stage.epochs or 1) * share}
     opened = {name: rate * cell.rate for name, rate in stage.open.items()}
     options = dict(cell.contender.align_options) if stage.objective.kind == "alignment" else {}
-    return stage.model_copy(update={"open": opened, "method_options": {**stage.method_options, **options}, **length})
+    budgets = [entrant.method_options for entrant in cell.contender.at.values()]
+    changes = {
+        "open": opened,
+        "method_options": {**stage.method_options, **options},
+        "elastic": tuple(budgets) if cell.contender.is_elastic and not options else stage.elastic,
+    }
+    return stage.model_copy(update={**changes, **length})

@@ -53,6 +53,17 @@ class Contender(Plain):
     labelled at, learn them without selecting, with the same weights."""
     is_baseline: bool = False
     """What a method has to beat."""
+    is_elastic: bool = False
+    """One connector for all of its reductions, with the weights of the first: trained once for each seed, at each of
+    them in turn, as many steps as others are at one, and then asked at each."""
+
+    @model_validator(mode="after")
+    def _is_one_connector(self) -> "Contender":
+        kinds = {(entrant.method, entrant.view) for entrant in self.at.values()}
+        if self.is_elastic and (len(self.at) == 1 or len(kinds) > 1):
+            given = ", ".join(f"{entrant.method} at {reduction}x" for reduction, entrant in self.at.items())
+            raise ValueError(f"is_elastic needs one method and view at several reductions, got {given}")
+        return self
 
 
 class ArenaConfig(Plain):

@@ -1,59 +1,139 @@
-"""Many cells, some of them at once, each in a process of its own."""
+"""Many cells, some of them at once: what runs them, and in which order they start."""
 
-import os
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import connection, get_context
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
-from typing_extensions import override
 
 from opticnerve.arena.cells import Cell
 from opticnerve.arena.config import ArenaConfig
 from opticnerve.arena.work import run_cell
 from opticnerve.errors import OpticNerveError
 from opticnerve.train.errors import StoppedError, TrainingError
-from opticnerve.train.progress import Silent, StepReport
+from opticnerve.train.progress import Progress
 
 Done = Callable[[Cell, dict[str, Any]], None]
 """Hears of each cell that is finished, with its result."""
+GO_ON = "Run the same command again to go on"
 
 
-_Pipe = Any
-"""One end of it: the class has another name on each system."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Said:
+    """What came of a cell in another process."""
+
+    kind: Literal["done", "stopped", "wrong", "broken"]
+    """It has a result; somebody asked the process to stop; it cannot be trained; there is a bug."""
+    result: dict[str, Any]
+    """Of a cell that is done."""
+    words: str
+    """Of an error."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Worker:
-    """A process with its cell."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """A cell that is to be run: plain data, for any process of any machine that sees the arena's folder."""
 
+    config: ArenaConfig
+    """The arena."""
     cell: Cell
-    process: BaseProcess
-    messages: _Pipe
+    """Which one."""
+    out: Path
+    """The arena's folder."""
+
+    @property
+    def name(self) -> str:
+        """Name of the cell."""
+        return self.cell.name(self.config)
+
+    def run(self, progress: Progress | None = None) -> dict[str, Any]:
+        """Run the cell in this process, with one thread: numbers depend neither on the machine nor on what else runs.
+
+        Args:
+            progress: hears how the training goes.
+
+        Raises:
+            StoppedError: somebody asked to stop.
+            OpticNerveError: it cannot be trained.
+        """
+        with _one_thread():
+            return run_cell(self.config, self.cell, self.out, progress=progress)
+
+    def run_apart(self, progress: Progress | None = None) -> Said:
+        """Run the cell in a process that exists for this, and raise nothing.
+
+        Args:
+            progress: hears how the training goes.
+        """
+        from transformers.utils import logging
+
+        logging.set_verbosity_error()
+        try:
+            return Said(kind="done", result=self.run(progress), words="")
+        except (StoppedError, KeyboardInterrupt) as error:
+            return Said(kind="stopped", result={}, words=str(error))
+        except OpticNerveError as error:
+            return Said(kind="wrong", result={}, words=str(error))
+        except Exception:  # a bug: its traceback is shown by the parent
+            return Said(kind="broken", result={}, words=traceback.format_exc())
+
+    def result(self, said: Said) -> dict[str, Any]:
+        """Take over what came of it.
+
+        Args:
+            said: by the process that ran it.
+
+        Raises:
+            StoppedError: somebody asked that process to stop.
+            TrainingError: the cell cannot be trained.
+        """
+        if said.kind == "stopped":
+            raise StoppedError(f"stopped in cell {self.name}. {GO_ON}.")
+        if said.kind == "wrong":
+            raise TrainingError(f"cell {self.name}: {said.words}")
+        if said.kind == "broken":
+            raise RuntimeError(f"cell {self.name} in another process:\n{said.words}")
+        return said.result
 
 
-class _Leash(Silent):
-    """Ends a process whose parent has gone.
+@runtime_checkable
+class Pool(Protocol):
+    """Runs cells somewhere, some of them at once."""
 
-    Args:
-        messages: to the parent.
-    """
+    @property
+    def num_slots(self) -> int:
+        """Cells that can run at once now."""
+        ...
 
-    def __init__(self, messages: _Pipe) -> None:
-        self.messages = messages
+    def start(self, work: Work) -> None:
+        """Begin with a cell; no more than there are slots.
 
-    @override
-    def stepped(self, report: StepReport) -> None:
-        if self.messages.poll():  # nothing is ever sent this way: it is closed
-            raise SystemExit(1)
+        Args:
+            work: the cell.
+        """
+        ...
+
+    def wait(self) -> list[tuple[Work, dict[str, Any]]]:
+        """Wait until at least one of the cells has ended.
+
+        Returns:
+            Those that have, with their results.
+
+        Raises:
+            StoppedError: somebody asked to stop.
+            OpticNerveError: a cell cannot be trained, or its process died.
+        """
+        ...
+
+    def stop(self) -> None:
+        """End the cells that still run, if any; others may be started afterwards."""
+        ...
 
 
-def run_cells(config: ArenaConfig, cells: Sequence[Cell], out: Path, *, jobs: int, done: Done) -> None:
+def run_cells(config: ArenaConfig, cells: Sequence[Cell], out: Path, *, pool: Pool, done: Done) -> None:
     """Run cells, each unless it is done.
 
     Of the cells with a view that is new, one goes first: the others find its features on the disk.
@@ -62,33 +142,26 @@ def run_cells(config: ArenaConfig, cells: Sequence[Cell], out: Path, *, jobs: in
         config: the arena.
         cells: in the order of their start.
         out: the arena's folder.
-        jobs: cells at once; 1 runs them in this process.
+        pool: runs them.
         done: hears of each that is finished.
 
     Raises:
         StoppedError: somebody asked to stop.
         OpticNerveError: a cell cannot be trained.
     """
-    if jobs == 1:
-        with _one_thread():
-            for cell in cells:
-                done(cell, run_cell(config, cell, out))
-        return
-    waiting, workers, seen = list(cells), list[_Worker](), set[str]()
+    waiting, running, seen = list(cells), list[Cell](), set[str]()
     try:
-        while waiting or workers:
-            for cell in startable(config, waiting, [one.cell for one in workers], seen)[: jobs - len(workers)]:
+        while waiting or running:
+            for cell in startable(config, waiting, running, seen)[: max(pool.num_slots - len(running), 0)]:
                 waiting.remove(cell)
-                workers.append(_start(config, cell, out))
-            for one in _finished(workers):
-                workers.remove(one)
-                done(one.cell, _result(config, one))
-                seen.add(config.view(one.cell.entrant).name)
+                running.append(cell)
+                pool.start(Work(config=config, cell=cell, out=out))
+            for work, result in pool.wait():
+                running.remove(work.cell)
+                done(work.cell, result)
+                seen.add(config.view(work.cell.entrant).name)
     finally:
-        for one in workers:
-            one.process.terminate()
-        for one in workers:
-            one.process.join()
+        pool.stop()
 
 
 def startable(config: ArenaConfig, waiting: Sequence[Cell], running: Sequence[Cell], seen: set[str]) -> list[Cell]:
@@ -103,69 +176,11 @@ def startable(config: ArenaConfig, waiting: Sequence[Cell], running: Sequence[Ce
     return found
 
 
-def _start(config: ArenaConfig, cell: Cell, out: Path) -> _Worker:
-    context = get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    mine, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(config, cell, out, theirs))
-    process.start()
-    theirs.close()
-    return _Worker(cell, process, mine)
-
-
-def _work(config: ArenaConfig, cell: Cell, out: Path, messages: _Pipe) -> None:
-    """Run a cell in this process, and tell the parent what came of it."""
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    try:
-        with _one_thread():
-            messages.send(("done", run_cell(config, cell, out, progress=_Leash(messages))))
-    except (StoppedError, KeyboardInterrupt) as error:
-        messages.send(("stopped", str(error)))
-    except OpticNerveError as error:
-        messages.send(("wrong", str(error)))
-    except Exception:  # a bug: its traceback is shown by the parent
-        messages.send(("broken", traceback.format_exc()))
-
-
-def _finished(workers: Sequence[_Worker]) -> list[_Worker]:
-    """Wait until at least one of them has something to say, or has died."""
-    ready = connection.wait([one.messages for one in workers])
-    return [one for one in workers if one.messages in ready]
-
-
-def _result(config: ArenaConfig, worker: _Worker) -> dict[str, Any]:
-    name = worker.cell.name(config)
-    try:
-        kind, said = worker.messages.recv()
-    except EOFError:
-        worker.process.join()
-        raise TrainingError(
-            f"cell {name}: its process ended with code {worker.process.exitcode}; if memory ran out, run fewer cells at"
-            " once with --jobs. Run the same command again to go on"
-        ) from None
-    worker.process.join()
-    if kind == "stopped":
-        raise StoppedError(f"stopped in cell {name}. Run the same command again to go on.")
-    if kind == "wrong":
-        raise TrainingError(f"cell {name}: {said}")
-    if kind == "broken":
-        raise RuntimeError(f"cell {name} in another process:\n{said}")
-    return said
-
-
 @contextmanager
 def _one_thread() -> Generator[None]:
-    """Compute with one thread, so that the numbers do not depend on the machine, nor on how many cells run at once."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def num_cores() -> int:
-    """Count the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -82,6 +82,7 @@ def facts(config: ArenaConfig, cell: Cell) -> dict[str, Any]:
     return {
         "contender": cell.contender.name,
         "is_baseline": cell.contender.is_baseline,
+        "is_elastic": cell.contender.is_elastic,
         "method": cell.entrant.method,
         "method_options": cell.entrant.method_options,
         "view": config.view(cell.entrant).name,

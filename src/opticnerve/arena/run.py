@@ -9,17 +9,20 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+from pydantic import ValidationError
 
 from opticnerve.arena.budget import check_budgets
 from opticnerve.arena.cells import RESULT, Cell
 from opticnerve.arena.config import ArenaConfig
 from opticnerve.arena.examples import write_examples
-from opticnerve.arena.pool import Done, num_cores, run_cells
+from opticnerve.arena.local_pool import local_pool, num_cores
+from opticnerve.arena.pool import Done, Pool, run_cells
 from opticnerve.arena.questions import first_page
 from opticnerve.arena.records import read_json, write_json
 from opticnerve.arena.search import Scores, choose, note, scored_cells, search_cells
+from opticnerve.holding import Hold
 from opticnerve.train.errors import TrainingError
-from opticnerve.train.folder import Hold, differing
+from opticnerve.train.folder import differing
 
 ARENA = "arena.json"
 """What is run, on what."""
@@ -71,6 +74,7 @@ def run_arena(
     *,
     only: Sequence[str] = (),
     jobs: int = 0,
+    pool: Pool | None = None,
     command: str = "",
     listener: Listener | None = None,
 ) -> Outcome:
@@ -80,7 +84,8 @@ def run_arena(
         config: as `load_arena` gives it.
         out: output folder.
         only: names of contenders to run; empty for all. The others can be run later.
-        jobs: cells at once; 0 is one for each core, or a single one where there is a GPU.
+        jobs: cells at once on this machine; 0 is one for each core, or a single one where there is a GPU.
+        pool: runs the cells elsewhere; without one they run on this machine.
         command: that started it, for the report.
         listener: hears how it goes.
 
@@ -93,21 +98,16 @@ def run_arena(
     out, listener = Path(out), listener or Silence()
     height, width = first_page(config.test).size
     check_budgets(config, height_px=height, width_px=width, only=tuple(only))
-    hold = Hold(out)
+    hold = Hold(out, doing="working", error=TrainingError)
     hold.take()
     try:
         _claim(config, out, command=command)
-        return _run(config, out, only=only, jobs=jobs or default_jobs(), listener=listener)
+        return _run(config, out, only=only, pool=pool or local_pool(jobs), listener=listener)
     finally:
         hold.let_go()
 
 
-def default_jobs() -> int:
-    """Say how many cells run at once."""
-    return 1 if torch.cuda.is_available() else num_cores()
-
-
-def _run(config: ArenaConfig, out: Path, *, only: Sequence[str], jobs: int, listener: Listener) -> Outcome:
+def _run(config: ArenaConfig, out: Path, *, only: Sequence[str], pool: Pool, listener: Listener) -> Outcome:
     scores: Scores = read_json(out / RATES) if (out / RATES).is_file() else {}
     searches = search_cells(config, only)
 
@@ -116,7 +116,7 @@ def _run(config: ArenaConfig, out: Path, *, only: Sequence[str], jobs: int, list
         write_json(out / RATES, scores)
 
     listener.planned(len(searches) + len(scored_cells(config, choose(config, scores, only), only)))
-    _through(config, searches, out, jobs=jobs, listener=listener, noted=noted)
+    _through(config, searches, out, pool=pool, listener=listener, noted=noted)
     rates = choose(config, scores, only)
     arena = read_json(out / ARENA)
     write_json(out / ARENA, {**arena, "rates": {**arena["rates"], **rates}})
@@ -125,26 +125,32 @@ def _run(config: ArenaConfig, out: Path, *, only: Sequence[str], jobs: int, list
     def kept(cell: Cell, result: dict[str, Any]) -> None:
         results[cell.name(config)] = result
 
-    _through(config, cells, out, jobs=jobs, listener=listener, noted=kept)
+    _through(config, cells, out, pool=pool, listener=listener, noted=kept)
     found = tuple(results[cell.name(config)] for cell in cells)
     write_examples(config, out)
     return Outcome(out=out, rates=rates, results=found)
 
 
 def _through(
-    config: ArenaConfig, cells: Sequence[Cell], out: Path, *, jobs: int, listener: Listener, noted: Done
+    config: ArenaConfig, cells: Sequence[Cell], out: Path, *, pool: Pool, listener: Listener, noted: Done
 ) -> None:
     """Run the cells that are not done; speak of all of them."""
-    done = {cell.name(config) for cell in cells if (cell.folder(config, out) / RESULT).is_file()}
+    done = {cell.name(config) for cell in cells if (cell.trained.folder(config, out) / RESULT).is_file()}
 
-    def hear(cell: Cell, result: dict[str, Any]) -> None:
+    def hear(cell: Cell) -> None:
+        result = read_json(cell.folder(config, out) / RESULT)
         noted(cell, result)
         listener.finished(cell.name(config), result, was_done=cell.name(config) in done)
 
+    def hear_all(cell: Cell, _: dict[str, Any]) -> None:
+        for one in cell.asked:
+            hear(one)
+
     for cell in cells:
         if cell.name(config) in done:
-            hear(cell, read_json(cell.folder(config, out) / RESULT))
-    run_cells(config, [cell for cell in cells if cell.name(config) not in done], out, jobs=jobs, done=hear)
+            hear(cell)
+    left = [cell for cell in cells if cell.name(config) not in done and cell.trained == cell]
+    run_cells(config, left, out, pool=pool, done=hear_all)
 
 
 def _claim(config: ArenaConfig, out: Path, *, command: str) -> None:
@@ -158,7 +164,7 @@ def _claim(config: ArenaConfig, out: Path, *, command: str) -> None:
     if path.is_file():
         earlier = read_json(path)
         rates = earlier["rates"]
-        changed = _changed(earlier["config"], data)
+        changed = _changed(_with_defaults(earlier["config"]), data)
         if changed:
             raise TrainingError(
                 f"{out} was begun with another arena. What differs: {'; '.join(changed)}. Go on with the configuration"
@@ -173,6 +179,14 @@ def _claim(config: ArenaConfig, out: Path, *, command: str) -> None:
         "rates": rates,
     }
     write_json(path, facts)
+
+
+def _with_defaults(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Add keys that were not there yet when an arena was begun, with the defaults that stand for what was done then."""
+    try:
+        return ArenaConfig.model_validate(config).model_dump(mode="json")
+    except ValidationError:  # it had keys that are no more: they are what differs
+        return config
 
 
 def _changed(earlier: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
@@ -192,8 +206,8 @@ def _changed(earlier: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
 
 
 def _common(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out reductions that only one of them has."""
-    if "at" not in one:
+    """Leave out reductions that only one of them has, unless all of them share one training run."""
+    if "at" not in one or one.get("is_elastic"):
         return dict(one)
     return {**one, "at": {key: value for key, value in one["at"].items() if key in other["at"]}}
 

@@ -61,7 +61,7 @@ def note(scores: Scores, cell: Cell, result: Mapping[str, Any]) -> None:
 
 
 def choose(config: ArenaConfig, scores: Scores, only: Collection[str] = ()) -> dict[str, float]:
-    """Choose the factor that did best; of equals, the smallest.
+    """Choose the factor that did best; of equals, the smallest. Of an elastic contender, over all of its reductions.
 
     Args:
         config: the arena.
@@ -70,7 +70,8 @@ def choose(config: ArenaConfig, scores: Scores, only: Collection[str] = ()) -> d
     """
     chosen: dict[str, float] = {}
     for contender, reduction in groups(config, only):
-        group = f"{contender.name}-{reduction}x"
-        known = scores.get(group, {})
-        chosen[group] = max(sorted(config.rates), key=lambda rate: known.get(f"{rate:g}", 0.0))
+        judged = contender.at if contender.is_elastic else (reduction,)
+        known = [scores.get(f"{contender.name}-{one}x", {}) for one in judged]
+        best = max(sorted(config.rates), key=lambda rate: sum(one.get(f"{rate:g}", 0.0) for one in known))
+        chosen[f"{contender.name}-{reduction}x"] = best
     return chosen

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from opticnerve.arena.card import write_card
 from opticnerve.arena.cells import RESULT, Cell, cell_recipe
 from opticnerve.arena.config import ArenaConfig
 from opticnerve.arena.learned import read_log
@@ -17,15 +18,18 @@ from opticnerve.train.folder import MODEL, stage_folder
 from opticnerve.train.progress import Progress, Silent
 from opticnerve.train.recipe import Recipe
 from opticnerve.train.run import run, without_bars
-from opticnerve.vlm import OpticNerveForConditionalGeneration, OpticNerveProcessor
+from opticnerve.views import fitting_method
+from opticnerve.vlm import OpticNerveForConditionalGeneration, OpticNerveProcessor, set_budget
 
 
 def run_cell(config: ArenaConfig, cell: Cell, out: Path, *, progress: Progress | None = None) -> dict[str, Any]:
     """Train and ask one cell, unless it is done; what it trained is removed when its result is written.
 
+    A connector for several reductions is asked at each of them, and each has a result in a folder of its own.
+
     Args:
         config: the arena.
-        cell: which one.
+        cell: which one; of those that share a training run, the first.
         out: the arena's folder.
         progress: hears how the training goes.
 
@@ -39,11 +43,25 @@ def run_cell(config: ArenaConfig, cell: Cell, out: Path, *, progress: Progress |
     home, recipe = cell.folder(config, out), cell_recipe(config, cell, out)
     if not (home / RESULT).is_file():
         model, processor = _open(run(recipe, home, progress=progress or Silent()))
-        asked = list(pages(config.validation if cell.is_search else config.test))
+        questions = list(pages(config.validation if cell.is_search else config.test))
         learned = asdict(read_log(home / "log.jsonl", recipe))
-        write_json(home / RESULT, {**facts(config, cell), **learned, **assess(config, cell, model, processor, asked)})
+        results: list[dict[str, Any]] = []
+        for one in cell.asked:
+            if cell.contender.is_elastic:
+                _set_budget(one, model, processor)
+            results.append({**facts(config, one), **learned, **assess(config, one, model, processor, questions)})
+        if cell.contender.is_elastic and not cell.is_search:
+            write_card(config, cell, out, model, results)
+        for one, result in reversed(list(zip(cell.asked, results, strict=True))):  # its own last: then all are there
+            write_json(one.folder(config, out) / RESULT, result)
     _tidy(recipe, home)
     return read_json(home / RESULT)
+
+
+def _set_budget(cell: Cell, model: OpticNerveForConditionalGeneration, processor: OpticNerveProcessor) -> None:
+    """Let a model connect as the cell has it, with the weights that it was trained to."""
+    entrant = cell.entrant
+    set_budget(model, processor, fitting_method(entrant.method, model.config.sight, entrant.method_options))
 
 
 def _open(folder: Path) -> tuple[OpticNerveForConditionalGeneration, OpticNerveProcessor]:

@@ -3,7 +3,9 @@
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
@@ -58,12 +60,15 @@ def load_connector(
     return connector.to(dtype).eval()
 
 
-def save_connector(connector: Connector, folder: str | Path) -> Path:
+def save_connector(
+    connector: Connector, folder: str | Path, *, card: Mapping[str, object] = MappingProxyType({})
+) -> Path:
     """Write a connector as a folder that `load_connector` reads: what it is made of, and its weights.
 
     Args:
         connector: the connector.
         folder: must not be there yet. It appears when all is written.
+        card: how it was trained and how well it answers; plain data, kept in connector.json.
 
     Returns:
         The folder.
@@ -80,6 +85,7 @@ def save_connector(connector: Connector, folder: str | Path) -> Path:
         "connector": connector.spec.to_dict(),
         "vision_dim": connector.vision_dim,
         "llm_dim": connector.llm_dim,
+        **({"card": dict(card)} if card else {}),
     }
     try:
         unfinished.mkdir(parents=True)

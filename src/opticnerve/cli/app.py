@@ -14,6 +14,7 @@ from opticnerve.cli.arena import arena, report
 from opticnerve.cli.ask import ask
 from opticnerve.cli.calibrate import calibrate
 from opticnerve.cli.compress import compress
+from opticnerve.cli.encode import encode, verify
 from opticnerve.cli.eval import evaluate_model
 from opticnerve.cli.exit_codes import INTERRUPTED, MISTAKE
 from opticnerve.cli.extract import extract
@@ -27,6 +28,18 @@ from opticnerve.cli.show import show
 from opticnerve.cli.terminal import complain
 from opticnerve.cli.train import train
 from opticnerve.errors import OpticNerveError
+
+_EXTRAS = {
+    "accelerate": "train",
+    "altair": "report",
+    "datasets": "train",
+    "matplotlib": "train",
+    "peft": "train",
+    "pyarrow": "encode",
+    "ray": "ray",
+    "vl_convert": "report",
+}
+"""Which extra brings a package that is not there."""
 
 
 def make_app() -> App:
@@ -46,6 +59,10 @@ def make_app() -> App:
     app.command(ask)
     app.command(calibrate)
     app.command(compress)
+    encoding = App(name="encode", default_parameter=Parameter(negative=()))
+    encoding.default(encode)
+    encoding.command(verify)
+    app.command(encoding)
     app.command(evaluate_model, name="eval")
     app.command(extract)
     app.command(inspect)
@@ -72,6 +89,11 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
     except (CycloptsError, OpticNerveError) as error:
         complain(str(error))
+        return MISTAKE
+    except ModuleNotFoundError as error:
+        if error.name not in _EXTRAS:
+            raise
+        complain(f'this command needs {error.name}: pip install "opticnerve[{_EXTRAS[error.name]}]"')
         return MISTAKE
     except KeyboardInterrupt:
         complain("interrupted")

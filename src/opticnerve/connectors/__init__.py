@@ -2,6 +2,7 @@
 
 from opticnerve.connectors import blocks, methods
 from opticnerve.connectors.blocks import IN, LLM, VISION, TextTokens, Width
+from opticnerve.connectors.budgets import with_budget, with_spec
 from opticnerve.connectors.connector import Connector, GridConnector
 from opticnerve.connectors.registry import METHODS, method, read_spec
 from opticnerve.connectors.spec import ConnectorSpec
@@ -20,4 +21,6 @@ __all__ = [
     "method",
     "methods",
     "read_spec",
+    "with_budget",
+    "with_spec",
 ]

@@ -11,7 +11,7 @@ from opticnerve.data.mixture import Mixture
 from opticnerve.data.order import GroupedOrder, Lengths, ShuffledOrder, measure
 from opticnerve.data.packing import Packer, first_fit
 from opticnerve.data.processors import Processor
-from opticnerve.data.samples import IMAGE, ImageSource, Message, Sample, SeenImage
+from opticnerve.data.samples import IMAGE, ImageSource, Message, Sample, SeenImage, SeenTokens
 from opticnerve.data.sources import (
     HuggingFaceSource,
     HuggingFaceStream,
@@ -45,6 +45,7 @@ __all__ = [
     "Processor",
     "Sample",
     "SeenImage",
+    "SeenTokens",
     "ShuffledOrder",
     "Source",
     "Span",

@@ -32,8 +32,9 @@ class Collator:
 
         Returns:
             What the model's `forward` takes: `input_ids`, `attention_mask`, `labels` and, where there are images,
-            `pixel_values` or `image_features`, and `image_sizes`. Labels that the samples bring along are in
-            `labels_extra`: a list of tensors under each name that all of them have, which is for the objective.
+            `image_sizes` and one of `pixel_values`, `image_features` and `mm_encoder_outputs`. Labels that the samples
+            bring along are in `labels_extra`: a list of tensors under each name that all of them have, which is for
+            the objective.
         """
         ids = [example["input_ids"] for example in examples]
         return {
@@ -64,21 +65,27 @@ def collate_images(examples: Sequence[Example], processor: Processor) -> dict[st
         processor: the model's.
 
     Raises:
-        DataError: some examples have views, others features.
+        DataError: the examples have their images in different ways.
     """
     sizes = [size for example in examples for size in example["image_sizes"]]
     if not sizes:
         return {}
-    features = [each for example in examples for each in example.get("image_features", [])]
     views = [each for example in examples for each in example.get("views", [])]
-    if not features and len(views) == len(sizes):
-        return processor.collate_views(list(zip(views, sizes, strict=True)))
-    if views or len(features) != len(sizes):
+    features = [each for example in examples for each in example.get("image_features", [])]
+    tokens = [each for example in examples for each in example.get("image_tokens", [])]
+    if sorted(map(len, (views, features, tokens))) != [0, 0, len(sizes)]:
         raise DataError(
-            f"a batch of {len(sizes)} images has views of {len(views)} and features of {len(features)}: make all of "
-            f"its examples in the same way"
+            f"a batch of {len(sizes)} images has views of {len(views)}, features of {len(features)} and visual tokens "
+            f"of {len(tokens)}: make all of its examples in the same way"
         )
-    return {"image_features": torch.cat(features), "image_sizes": torch.tensor(sizes, dtype=torch.long)}
+    if views:
+        return processor.collate_views(list(zip(views, sizes, strict=True)))
+    image_sizes = torch.tensor(sizes, dtype=torch.long)
+    if features:
+        return {"image_features": torch.cat(features), "image_sizes": image_sizes}
+    # One copy of all: what was stored may be a view of a whole file.
+    made = torch.split(torch.cat(tokens), [len(each) for each in tokens])
+    return {"mm_encoder_outputs": {"image": list(made)}, "image_sizes": image_sizes}
 
 
 def collate_extra(examples: Sequence[Example]) -> dict[str, dict[str, list[Tensor]]]:

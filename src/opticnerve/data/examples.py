@@ -9,7 +9,7 @@ from torch import Tensor
 
 from opticnerve.data.chat import ChatWriter, Span
 from opticnerve.data.processors import Processor
-from opticnerve.data.samples import IMAGE, Message, Sample, SeenImage
+from opticnerve.data.samples import IMAGE, Message, Sample, SeenImage, SeenTokens
 from opticnerve.errors import BadSampleError, GridError, ImageError, ShapeError, SpecError
 
 IGNORED = -100
@@ -35,6 +35,8 @@ class Example(TypedDict):
     """What the encoder sees of each image."""
     image_features: NotRequired[list[Tensor]]
     """In place of `views`: the encoder's packed features of each image, (positions, vision_dim)."""
+    image_tokens: NotRequired[list[Tensor]]
+    """In place of both: the visual tokens of each image, (tokens, llm_dim)."""
     labels_extra: dict[str, Tensor]
     """The labels that the sample brings along."""
 
@@ -74,7 +76,7 @@ class ExampleMaker:
         self._bos = starts if starts == [tokenizer.bos_token_id] else []
 
     def make(self, sample: Sample) -> Example:
-        """Make an example with the views of its images, or with their features if they were seen before.
+        """Make an example with the views of its images; with features or visual tokens if they were seen before.
 
         Args:
             sample: a conversation.
@@ -88,6 +90,8 @@ class ExampleMaker:
         seen = [image.features for image in sample.images if isinstance(image, SeenImage)]
         if seen:
             return {**example, "image_features": seen}
+        if tokens := self._tokens_made(sample):
+            return {**example, "image_tokens": tokens}
         pixels = [_image(sample, index, sample.decode) for index in range(len(sample.images))]
         try:
             example["views"] = [self.processor.views(image) for image in pixels]
@@ -141,6 +145,15 @@ class ExampleMaker:
             return [self.processor.num_image_tokens(*size) for size in sizes], sizes
         except _IMAGE_FAULTS as error:
             raise BadSampleError(sample.id, str(error)) from error
+
+    def _tokens_made(self, sample: Sample) -> list[Tensor]:
+        made = [image for image in sample.images if isinstance(image, SeenTokens)]
+        for number, image in enumerate(made, start=1):
+            wanted = self.processor.num_image_tokens(image.height_px, image.width_px)
+            if len(image.tokens) != wanted:
+                given = f"image {number} has {len(image.tokens)} visual tokens that were made before"
+                raise BadSampleError(sample.id, f"{given}, and this model makes {wanted} of it")
+        return [image.tokens for image in made]
 
     def _tokens(self, text: str, answers: Sequence[Span]) -> tuple[Tensor, Tensor]:
         encoded = cast(

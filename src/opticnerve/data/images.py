@@ -1,12 +1,11 @@
 """Decode a picture to red, green and blue bytes, or say in one line why it cannot be done."""
 
 import io
-import os
-import re
-import struct
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,30 +13,28 @@ import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
-from PIL.PngImagePlugin import PngImageFile
+from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
+from opticnerve.data.colours import to_rgb
+from opticnerve.data.orientation import turn_upright, upright_size_of
+from opticnerve.data.unreadable import FORMATS, HEAD_BYTES, is_heic, reason_for, shown_name
 from opticnerve.errors import ImageError
 
 MAX_PIXELS = 89_478_485
 """Pixels above which a picture is taken for a decompression bomb: Pillow's own limit, a quarter of a gigabyte."""
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
-"""Pillow's names of the formats that are read. PostScript and others that start foreign programs are left out."""
-
-_MAGIC: dict[str, bytes] = {"PNG": b"\x89PNG", "JPEG": b"\xff\xd8", "GIF": b"GIF8", "WebP": b"RIFF", "TIFF": b"II*\0"}
-_OS_REASONS = {"FileNotFoundError": "no such file", "IsADirectoryError": "is a folder, not an image file"}
-_ORIENTATION = 0x0112
-_TURNED = (5, 6, 7, 8)
+_TILE_WIDTH, _TILE_LENGTH = 322, 323
 
 
 def decode_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> UInt8[Tensor, "3 height width"]:
     """Decode a picture file to red, green and blue.
 
-    The EXIF orientation is applied. Transparent pixels are laid over white. Gray becomes three equal channels. 16 bits
-    become 8 by their high byte, so that gray and colour pictures of the same values agree. Of an animation the first
-    frame is taken. Colour profiles (ICC) are not applied: CMYK is turned to RGB by the plain formula.
+    The EXIF orientation is applied; broken EXIF data counts as none. Transparent pixels are laid over white. Gray
+    becomes three equal channels. 16 bits become 8 by their high byte, so that gray and colour pictures of the same
+    values agree. Of an animation the first frame is taken. Colour profiles (ICC) are not applied: CMYK is turned to
+    RGB by the plain formula. HEIC is read where the pillow-heif plug-in is installed.
 
     Args:
         source: a file in one of `FORMATS`, whatever its suffix; or the bytes of one.
@@ -49,7 +46,7 @@ def decode_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) ->
 
     Raises:
         ImageError: the file is missing, not readable, empty, not an image, damaged or too large, or it has pixels
-            without a fixed range (32 bits, floating point).
+            without a fixed range (32 bits, signed 16 bits, floating point).
     """
     with _opened(source, max_pixels) as image:
         image.load()
@@ -71,7 +68,7 @@ def pixels_of(image: Image.Image) -> UInt8[Tensor, "3 height width"]:
     try:
         return _pixels(image)
     except Exception as error:
-        raise ImageError(f"an opened {image.format or 'image'}: {_reason(error, b'')}") from error
+        raise ImageError(f"an opened {image.format or 'image'}: {reason_for(error, b'')}") from error
 
 
 def image_size(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -85,7 +82,7 @@ def image_size(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> t
         ImageError: the file is missing, not readable, empty, not an image or too large.
     """
     with _opened(source, max_pixels) as image:
-        return _upright_size(image)
+        return upright_size_of(image)
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
@@ -98,56 +95,34 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
         ImageError: its file is damaged.
     """
     try:
-        return _upright_size(image)
+        return upright_size_of(image)
     except Exception as error:
-        raise ImageError(f"an opened {image.format or 'image'}: {_reason(error, b'')}") from error
-
-
-def _upright_size(image: Image.Image) -> tuple[int, int]:
-    # TIFF pictures are turned when they are opened; the others when they are decoded.
-    is_turned = image.format != "TIFF" and _exif(image).get(_ORIENTATION) in _TURNED
-    return (image.width, image.height) if is_turned else (image.height, image.width)
-
-
-def _exif(image: Image.Image) -> Image.Exif:
-    """Read EXIF data. For a PNG without any in its header, Pillow would decode all pixels to see what follows them."""
-    if isinstance(image, PngImageFile) and not _has_late_text(image):
-        return Image.Image.getexif(image)
-    return image.getexif()
-
-
-def _has_late_text(image: PngImageFile) -> bool:
-    """Tell whether a PNG file has EXIF data or text, which may hold an orientation, behind its pixels."""
-    if image.fp is None:  # it is decoded already
-        return True
-    place = image.fp.tell()
-    try:
-        image.fp.seek(8)
-        is_behind = False
-        while len(head := image.fp.read(8)) == 8:
-            size, kind = struct.unpack(">I4s", head)
-            is_behind = is_behind or kind == b"IDAT"
-            if is_behind and kind in (b"eXIf", b"iTXt", b"tEXt", b"zTXt"):
-                return True
-            image.fp.seek(size + 4, os.SEEK_CUR)
-        return False
-    finally:
-        image.fp.seek(place)
+        raise ImageError(f"an opened {image.format or 'image'}: {reason_for(error, b'')}") from error
 
 
 @contextmanager
 def _opened(source: str | Path | bytes, max_pixels: int) -> Generator[Image.Image]:
     """Open a picture, and turn whatever goes wrong until it is closed into an `ImageError`."""
+    head = b""
     try:
         # Pillow warns of broken EXIF data and of large pictures; the size is checked below, against the caller's limit.
         with warnings.catch_warnings(), _file(source) as file:
             warnings.simplefilter("ignore")
-            with Image.open(file, formats=FORMATS) as image:
-                _check_pixels(image.width * image.height, f" ({image.height} x {image.width} px)", max_pixels)
+            head = file.read(HEAD_BYTES)
+            file.seek(0)
+            with _image(file, head) as image:
+                _check_pixels(image, max_pixels)
                 yield image
     except Exception as error:
-        name = f"{len(source):,} bytes" if isinstance(source, bytes) else Path(source)
-        raise ImageError(f"{name}: {_reason(error, source)}") from error
+        name = f"{len(source):,} bytes" if isinstance(source, bytes) else shown_name(Path(source))
+        raise ImageError(f"{name}: {reason_for(error, head)}") from error
+
+
+def _image(file: io.BytesIO | io.BufferedReader, head: bytes) -> Image.Image:
+    if is_heic(head) and find_spec("pillow_heif"):
+        plugin: Any = import_module("pillow_heif")
+        return plugin.HeifImageFile(file)
+    return Image.open(file, formats=FORMATS)
 
 
 def _file(source: str | Path | bytes) -> io.BytesIO | io.BufferedReader:
@@ -156,6 +131,8 @@ def _file(source: str | Path | bytes) -> io.BytesIO | io.BufferedReader:
             raise ImageError("the file is empty (0 bytes)")
         return io.BytesIO(source)
     path = Path(source)
+    if "\0" in str(path):
+        raise ImageError("the name of a file cannot hold a null character")
     if path.is_file() and not path.stat().st_size:
         raise ImageError("the file is empty (0 bytes)")
     if path.exists() and not path.is_file() and not path.is_dir():
@@ -164,73 +141,21 @@ def _file(source: str | Path | bytes) -> io.BytesIO | io.BufferedReader:
 
 
 def _pixels(image: Image.Image) -> Tensor:
-    pixels = np.array(_rgb(ImageOps.exif_transpose(image)))
+    pixels = np.array(to_rgb(turn_upright(image)))
     return rearrange(torch.from_numpy(pixels), "height width channels -> channels height width")
 
 
-def _check_pixels(pixels: int, size: str, max_pixels: int) -> None:
+def _check_pixels(image: Image.Image, max_pixels: int) -> None:
+    _check_area("", image.height, image.width, max_pixels)
+    if isinstance(image, TiffImageFile):  # a whole tile is unpacked, however small the picture is
+        tags = cast("dict[int, Any]", image.tag_v2)
+        _check_area("tiles of ", int(tags.get(_TILE_LENGTH, 0)), int(tags.get(_TILE_WIDTH, 0)), max_pixels)
+
+
+def _check_area(what: str, height_px: int, width_px: int, max_pixels: int) -> None:
+    pixels = height_px * width_px
     if pixels > max_pixels:
         raise ImageError(
-            f"{pixels:,} pixels{size} are more than the limit of {max_pixels:,}, which guards against decompression "
-            f"bombs: shrink the picture, or raise max_pixels if it can be trusted"
+            f"{what}{pixels:,} pixels ({height_px} x {width_px} px) are more than the limit of {max_pixels:,}, which "
+            f"guards against decompression bombs: shrink the picture, or raise max_pixels if it can be trusted"
         )
-
-
-def _reason(error: Exception, source: str | Path | bytes) -> str:
-    """Say in a few words what went wrong. Pillow's plugins raise errors of any kind on damaged files."""
-    if isinstance(error, ImageError):
-        return str(error)
-    if isinstance(error, Image.DecompressionBombError):
-        pixels, limit = (int(number) for number in re.findall(r"\d+", str(error))[:2])
-        return f"{pixels:,} pixels are more than Pillow's limit of {limit:,}: taken for a decompression bomb"
-    if isinstance(error, UnidentifiedImageError):
-        return _unknown(source)
-    if isinstance(error, OSError) and error.strerror:
-        return _OS_REASONS.get(type(error).__name__, f"cannot be read: {error.strerror}")
-    if isinstance(error, MemoryError):
-        return "does not fit into memory"
-    detail = " ".join(str(error).split()) or type(error).__name__
-    return f"truncated or damaged: {detail}"
-
-
-def _unknown(source: str | Path | bytes) -> str:
-    with _file(source) as file:
-        head = file.read(16)
-    for name, magic in _MAGIC.items():
-        if head.startswith(magic):
-            return f"truncated or damaged: it begins like a {name} file, but its header cannot be read"
-    return f"not an image in a known format ({', '.join(FORMATS)})"
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    """Bring any colour mode to 8-bit RGB."""
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        image = _gray_8_bit(image)
-    if image.has_transparency_data:
-        _shorten_transparent_colour(image)
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    if image.mode == "LAB":
-        raise ImageError('colours in "LAB" cannot be turned to RGB without a colour profile: save it as RGB first')
-    return image.convert("RGB")
-
-
-def _gray_8_bit(image: Image.Image) -> Image.Image:
-    values = np.array(image)
-    # PGM and some PNG files of 16 bits arrive as 32-bit integers.
-    if values.dtype.kind == "f" or int(values.min()) < 0 or int(values.max()) > 65_535:
-        kind = "floating-point" if values.dtype.kind == "f" else "32-bit"
-        raise ImageError(f"{kind} pixels have no fixed range from black to white: save it with 8 or 16 bits first")
-    gray = Image.fromarray((values >> 8).astype(np.uint8))
-    transparent = cast("dict[str, Any]", image.info).get("transparency")
-    if transparent is not None:
-        gray.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
-    return gray
-
-
-def _shorten_transparent_colour(image: Image.Image) -> None:
-    """Pillow keeps the high byte of 16-bit colours, but both bytes of the one colour that stands for transparent."""
-    colour = cast("dict[str, Any]", image.info).get("transparency")
-    if image.mode == "RGB" and isinstance(colour, tuple) and max(cast("tuple[int, ...]", colour)) > 255:
-        image.info["transparency"] = tuple(value >> 8 for value in cast("tuple[int, ...]", colour))

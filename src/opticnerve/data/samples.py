@@ -31,9 +31,21 @@ class SeenImage:
     """Width of the image as it came."""
 
 
-ImageSource: TypeAlias = Path | bytes | Image.Image | Tensor | SeenImage
-"""An image file, the bytes of one, an opened one, pixels (uint8, (3, height, width)), or features. A sample has
-features of all images or of none."""
+@dataclass(frozen=True, slots=True)
+class SeenTokens:
+    """An image that encoder and connector saw before; there are no pixels and no features any more."""
+
+    tokens: Float[Tensor, "tokens llm_dim"]
+    """What the connector gave, in the order of the prompt."""
+    height_px: int
+    """Height of the image as it came."""
+    width_px: int
+    """Width of the image as it came."""
+
+
+ImageSource: TypeAlias = Path | bytes | Image.Image | Tensor | SeenImage | SeenTokens
+"""An image file, the bytes of one, an opened one, pixels (uint8, (3, height, width)), features, or visual tokens. All
+images of a sample come in the same one of three ways: as pictures, as features, or as visual tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +81,9 @@ class Sample:
             ImageError: it cannot be read.
         """
         source = self.images[index]
-        if isinstance(source, SeenImage):
-            raise ImageError(f"image {index + 1} is features, without pixels: make the example from them")
+        if isinstance(source, SeenImage | SeenTokens):
+            kind = "features" if isinstance(source, SeenImage) else "visual tokens"
+            raise ImageError(f"image {index + 1} is {kind}, without pixels: make the example from them")
         if isinstance(source, Path | bytes):
             return decode_image(source)
         if isinstance(source, Image.Image):
@@ -87,7 +100,7 @@ class Sample:
             ImageError: it cannot be read.
         """
         source = self.images[index]
-        if isinstance(source, SeenImage):
+        if isinstance(source, SeenImage | SeenTokens):
             return source.height_px, source.width_px
         if isinstance(source, Path | bytes):
             return image_size(source)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 import opticnerve
 from opticnerve.data import MAX_PIXELS, decode_image, image_size
+from opticnerve.data.unreadable import shown_name
 from opticnerve.encode.compressor import Compressed, Compressor, Counts
 from opticnerve.encode.store import StoreError, make_folder, read_metadata, write_tokens, write_whole
 from opticnerve.errors import ImageError, OpticNerveError
@@ -106,13 +107,13 @@ class Job:
                 yield self._one(path, taken)
                 has_fitted = True
             except ImageError as error:
-                reason = str(error)
-                yield Failed(path=path, reason=reason if reason.startswith(str(path)) else f"{path}: {reason}")
+                reason, name = str(error), shown_name(path)
+                yield Failed(path=path, reason=reason if reason.startswith(name) else f"{name}: {reason}")
             except OpticNerveError as error:
                 has_fitted = has_fitted or any(map(self._fits, paths[index:]))
                 if isinstance(error, StoreError) or not has_fitted:
                     raise
-                yield Failed(path=path, reason=f"{path}: {error}")
+                yield Failed(path=path, reason=f"{shown_name(path)}: {error}")
 
     def _fits(self, path: Path) -> bool:
         """Tell from its header whether the settings fit an image."""

@@ -82,9 +82,19 @@ def write_whole(path: str | Path, data: bytes) -> None:
         unfinished.write_bytes(data)
         unfinished.replace(path)
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {_reason(error)}") from error
+        raise cannot_write(path, error) from error
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: OSError) -> StoreError:
+    """Say why a file cannot be written.
+
+    Args:
+        path: the file.
+        error: what the system said.
+    """
+    return StoreError(f"cannot write {path}: {_reason(error)}")
 
 
 def make_folder(folder: str | Path) -> None:

@@ -6,6 +6,7 @@ from opticnerve.encoders.describe import build_encoder, describe_encoder
 from opticnerve.encoders.levels import Layers
 from opticnerve.encoders.load import Prefix, load_encoder, sketch_encoder
 from opticnerve.encoders.normalisation import Normalisation
+from opticnerve.encoders.weights import weights_sha256
 
 __all__ = [
     "Encoder",
@@ -19,4 +20,5 @@ __all__ = [
     "load_encoder",
     "raster_from_blocks",
     "sketch_encoder",
+    "weights_sha256",
 ]

@@ -13,8 +13,8 @@ from typing import Any, cast
 from safetensors import SafetensorError
 
 from opticnerve.errors import first_line
+from opticnerve.ranks import gather
 from opticnerve.train.errors import CheckpointWriteError
-from opticnerve.train.processes import gather
 
 PREFIX = "checkpoint-"
 """A whole checkpoint is a folder of this name and a step."""

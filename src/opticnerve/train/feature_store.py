@@ -14,6 +14,7 @@ from torch import Tensor
 
 from opticnerve.data import Message, Sample, SeenImage
 from opticnerve.data.good_samples import Source
+from opticnerve.encoders import weights_sha256
 from opticnerve.errors import BadSampleError, DataError, ImageError
 from opticnerve.vlm import OpticNerveForConditionalGeneration, OpticNerveProcessor
 
@@ -129,14 +130,10 @@ def store_name(
         processor: the model's, as it sees images.
         precision: that the encoder runs in.
     """
-    weights = hashlib.sha256()
-    for name, tensor in sorted(model.parts["encoder"].state_dict().items()):
-        weights.update(name.encode())
-        weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     facts = {
         "data": {**data, "changed": _changed(data)},
         "encoder": model.config.encoder,
-        "weights": weights.hexdigest(),
+        "weights": weights_sha256(model.parts["encoder"]),
         "sight": processor.image_processor.sight.to_dict(),
         "precision": precision,
     }

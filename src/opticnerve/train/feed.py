@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from opticnerve.train.batches import Split, StepSampler, StepStream
 from opticnerve.train.errors import TrainingError
 from opticnerve.train.recipe import Stage
+from opticnerve.train.turns import TurnCollate, TurnDataset, TurnSampler
 
 Collate = Callable[[list[Any]], dict[str, Any]]
 """From examples to what the model takes."""
@@ -21,7 +22,8 @@ class Indexed:
     """Examples that can be asked for by number."""
 
     dataset: Dataset[Any]
-    """Examples by number; the same number is the same example in every run."""
+    """Examples by number; the same number is the same example in every run. Those of a `TurnDataset` are made for one
+    budget in one step, and for another in the next."""
     order: Callable[[int], Sequence[int]]
     """From the number of an epoch, the order of its samples."""
     collate: Collate
@@ -38,6 +40,9 @@ class Indexed:
             num_workers: processes that make examples; 0 makes them in this one.
         """
         sampler = StepSampler(self.order, split=split, num_steps=num_steps, first_step=first_step)
+        if isinstance(self.dataset, TurnDataset):
+            turns, collate = TurnSampler(sampler, num_turns=self.dataset.num_turns), TurnCollate(self.collate)
+            return DataLoader(self.dataset, batch_sampler=turns, collate_fn=collate, **_options(num_workers))
         return DataLoader(self.dataset, batch_sampler=sampler, collate_fn=self.collate, **_options(num_workers))
 
 

@@ -8,12 +8,11 @@ OUT/log.jsonl                 reports
 OUT/bad_samples.jsonl         samples that were passed over
 """
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 import yaml
 
@@ -28,41 +27,6 @@ _FREE = {"max_bad_share", "num_workers", "log_every", "save_every", "keep_checkp
 """Keys of a recipe that may change between a run and its resumption: the numbers that come out stay the same."""
 _FREE_OF_STAGE = {"micro_batch_size", "gradient_checkpointing"}
 """The same of a stage: numbers stay the same but for rounding."""
-
-
-class Hold:
-    """Keeps others from training into the same folder, until it is let go or this process ends.
-
-    Args:
-        out: the folder; it is made.
-    """
-
-    def __init__(self, out: Path) -> None:
-        self.out = out
-        self._lock: IO[str] | None = None
-
-    def take(self) -> None:
-        """Hold the folder.
-
-        Raises:
-            TrainingError: another run holds it, or it cannot be made.
-        """
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.out / ".lock").open("w")
-        except OSError as error:
-            raise TrainingError(f"{self.out} cannot be used for output: {error.strerror}.") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise TrainingError(
-                f"another run is training into {self.out}: wait for it, stop it, or choose another folder."
-            ) from error
-
-    def let_go(self) -> None:
-        """Let others have the folder."""
-        if self._lock is not None:
-            self._lock.close()
 
 
 def claim(out: Path, recipe: Recipe, *, resume: bool) -> None:

@@ -1,16 +1,15 @@
 """The training processes that a launcher has started: who is here, and what they tell each other."""
 
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from accelerate import PartialState
 
-from opticnerve.errors import OpticNerveError
 from opticnerve.train.errors import TrainingError
 
 T = TypeVar("T")
@@ -71,43 +70,3 @@ def check_announced(num_seen: int) -> None:
             f"the launcher announces {announced} processes (WORLD_SIZE), but the engine sees {num_seen}: each would"
             " train a model of its own. Start with torchrun or accelerate launch, or unset WORLD_SIZE."
         )
-
-
-def gather(value: T) -> list[T]:
-    """Collect a value from every process; every process calls it.
-
-    Args:
-        value: this process's; small.
-
-    Returns:
-        One for each process.
-    """
-    if not dist.is_initialized():
-        return [value]
-    everyone: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(everyone, value)
-    return everyone
-
-
-def by_first(work: Callable[[], T]) -> T:
-    """Let the first process do something for all; every process calls it.
-
-    Args:
-        work: what only the first one does.
-
-    Returns:
-        What it returned, in every process.
-
-    Raises:
-        OpticNerveError: what it raised, in every process.
-    """
-    value, problem = None, None
-    if not dist.is_initialized() or dist.get_rank() == 0:
-        try:
-            value = work()
-        except OpticNerveError as error:
-            problem = error
-    value, problem = gather((value, problem))[0]
-    if problem is not None:
-        raise problem
-    return cast(T, value)

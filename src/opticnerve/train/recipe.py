@@ -62,7 +62,14 @@ class ReadingData(Plain):
     """Without pictures a sample is its questions and labels alone: for the objective "symbols"."""
 
 
-class LlavaData(Plain):
+class PicturesData(Plain):
+    """Data with pictures from outside."""
+
+    stored: str = ""
+    """Folder that `opticnerve encode` wrote: what is stored of each image is read in place of its picture."""
+
+
+class LlavaData(PicturesData):
     """LLaVA-format JSON (or JSON Lines) with its images in a folder."""
 
     kind: Literal["llava"]
@@ -72,7 +79,7 @@ class LlavaData(Plain):
     """The folder that image names are relative to."""
 
 
-class HuggingFaceData(Plain):
+class HuggingFaceData(PicturesData):
     """A Hugging Face data set with `messages` (or `conversations`) and `images` (or `image`) columns."""
 
     kind: Literal["huggingface"]
@@ -85,7 +92,7 @@ class HuggingFaceData(Plain):
     """Read on while training; then resuming replays the stream up to where it was."""
 
 
-class WebDatasetData(Plain):
+class WebDatasetData(PicturesData):
     """Tar shards: one JSON and its images under one key."""
 
     kind: Literal["webdataset"]
@@ -150,6 +157,9 @@ class Stage(Plain):
     method_options: dict[str, object] = Field(default_factory=dict[str, object])
     """Options of the model's method that differ in this stage, such as a selection that keeps all patches. The weights
     must be the same ones. The trained model has its own."""
+    elastic: tuple[dict[str, object], ...] = ()
+    """Options of the method at several budgets, on top of `method_options`: one of these for each step, in turn, so
+    that one connector learns to be asked for any of them. The weights must be the same ones."""
     objective: Objective = Answers()
     epochs: float | None = Field(default=None, gt=0)
     """Times through the data; or `steps`."""
@@ -198,8 +208,10 @@ class Stage(Plain):
         return self
 
     def _check_objective(self) -> None:
-        """Refuse an objective whose labels the data do not have."""
+        """Refuse an objective whose labels the data do not have, or that has no use for budgets."""
         kind = self.objective.kind
+        if self.elastic and (len(self.elastic) == 1 or kind == "symbols"):
+            raise ValueError("elastic needs two budgets or more, and an objective that sees images")
         if kind == "answers":
             return
         wants_pictures = kind == "alignment"

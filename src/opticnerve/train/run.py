@@ -10,18 +10,22 @@ from transformers.utils import logging
 
 from opticnerve.data.bad_samples import check_bad_share
 from opticnerve.data.good_samples import Source
+from opticnerve.holding import Hold
+from opticnerve.ranks import by_first, gather
 from opticnerve.train import folder, starts
 from opticnerve.train.checkpoints import read_manifest
+from opticnerve.train.elastic import open_budgets
 from opticnerve.train.errors import TrainingError
 from opticnerve.train.feature_store import FeatureStore, seer, store_name
 from opticnerve.train.feed import samples_seen
-from opticnerve.train.processes import Processes, by_first, gather, joined
+from opticnerve.train.processes import Processes, joined
 from opticnerve.train.progress import Logged, Progress, Silent
 from opticnerve.train.recipe import Data, Recipe, Stage
 from opticnerve.train.sources import open_feed
 from opticnerve.train.stage import Place, seeded, train_stage
 from opticnerve.train.starts import Start
 from opticnerve.train.stopping import StopRequest, stop_on_signals
+from opticnerve.train.stored import open_folders
 
 
 def run(recipe: Recipe, out: str | Path, *, resume: bool = True, progress: Progress | None = None) -> Path:
@@ -44,7 +48,7 @@ def run(recipe: Recipe, out: str | Path, *, resume: bool = True, progress: Progr
         OpticNerveError: a part of the model or the data cannot be opened.
     """
     out = Path(out)
-    hold = folder.Hold(out)
+    hold = Hold(out, doing="training", error=TrainingError)
     with joined() as processes:
         try:
             by_first(hold.take)
@@ -86,7 +90,10 @@ def _stage(
     stores = None
     if stage.cache_features:
         stores = partial(_stored, recipe, stage, start, out, processes=processes, progress=progress)
-    feed = open_feed(recipe, stage, start.processor, log=bad_samples, stores=stores)
+    budgets = open_budgets(start, stage, model=recipe.model)
+    turns = budgets.processors if budgets else ()
+    folders = open_folders(stage, start)
+    feed = open_feed(recipe, stage, start.processor, log=bad_samples, stores=stores, folders=folders, turns=turns)
     place = Place(
         recipe=recipe, stage=stage, folder=own, previous=previous, processes=processes, progress=progress, stop=stop
     )
@@ -101,7 +108,7 @@ def _stage(
                 f"{len(found)} of {num_seen} samples were bad and passed over; they are named in {bad_samples}"
             )
 
-    train_stage(place, start.model, start.processor, feed, finish=finish)
+    train_stage(place, start.model, start.processor, feed, budgets=budgets, finish=finish)
 
 
 def _stored(

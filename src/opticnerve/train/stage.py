@@ -13,10 +13,12 @@ from peft import LoraModel
 from safetensors.torch import load_file, save_file  # pyright: ignore[reportUnknownVariableType]
 from transformers import PreTrainedModel, ProcessorMixin
 
+from opticnerve.ranks import by_first, gather
 from opticnerve.train import checkpoints
 from opticnerve.train.arguments import training_arguments
 from opticnerve.train.batches import split_batch
 from opticnerve.train.callbacks import Control, Reporter
+from opticnerve.train.elastic import Budgets
 from opticnerve.train.engine import StageTrainer
 from opticnerve.train.errors import StoppedError, TrainingError
 from opticnerve.train.feed import Feed, count_tokens, num_steps, samples_seen
@@ -24,7 +26,7 @@ from opticnerve.train.folder import MODEL
 from opticnerve.train.lora import MARK, add_adapters, merge_adapters
 from opticnerve.train.objectives import OBJECTIVES, Objective
 from opticnerve.train.parts import select
-from opticnerve.train.processes import Processes, by_first, gather
+from opticnerve.train.processes import Processes
 from opticnerve.train.progress import Progress
 from opticnerve.train.recipe import Recipe, Stage
 from opticnerve.train.report import TrainReport, check_unchanged, fingerprints, part_reports
@@ -59,6 +61,7 @@ def train_stage(
     processor: ProcessorMixin,
     feed: Feed,
     *,
+    budgets: Budgets | None = None,
     finish: Callable[[], None] = lambda: None,
 ) -> None:
     """Train a stage, from its newest whole checkpoint if there is one, and write its model.
@@ -68,6 +71,7 @@ def train_stage(
         model: where the stage starts; it is changed.
         processor: the model's.
         feed: the data.
+        budgets: that the connector takes turns with, as the data do.
         finish: called by every process when the last step is done, before the model is written.
 
     Raises:
@@ -76,7 +80,7 @@ def train_stage(
     """
     cast(Any, model).float()
     with seeded(place.recipe.seed):
-        task, adapters = _task(place, model, processor)
+        task, adapters = _task(place, model, processor, budgets)
         trainer, found = _engine(place, task, feed)
         torch.manual_seed(place.recipe.seed + place.processes.rank)  # dropout differs from process to process
         trainer.train(resume_from_checkpoint=str(found) if found else None)
@@ -103,7 +107,9 @@ def seeded(seed: int) -> Generator[None]:
             np.random.set_state(states[1])
 
 
-def _task(place: Place, model: PreTrainedModel, processor: ProcessorMixin) -> tuple[Task, LoraModel | None]:
+def _task(
+    place: Place, model: PreTrainedModel, processor: ProcessorMixin, budgets: Budgets | None
+) -> tuple[Task, LoraModel | None]:
     """Put together what is trained; freeze the rest."""
     stage, processes = place.stage, place.processes
     objective = OBJECTIVES[stage.objective.kind](stage.objective, model, processor)
@@ -118,7 +124,7 @@ def _task(place: Place, model: PreTrainedModel, processor: ProcessorMixin) -> tu
         )
     adapters = add_adapters(parts["llm"], stage.lora) if stage.lora is not None else None
     only = {"llm": MARK} if adapters is not None else {}
-    task = Task(model, objective, selection=select(parts, stage.open, only=only))
+    task = Task(model, objective, selection=select(parts, stage.open, only=only), budgets=budgets)
     if stage.gradient_checkpointing:
         model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     if stage.sharding == "fsdp2":

@@ -1,6 +1,6 @@
 """The model that a stage starts from, and how it sees and speaks in that stage."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -8,7 +8,8 @@ from typing import cast
 
 import torch
 
-from opticnerve.connectors import Connector
+from opticnerve.connectors import Connector, ConnectorSpec
+from opticnerve.connectors.budgets import share_weights
 from opticnerve.errors import SpecError, UnknownNameError
 from opticnerve.tiling import tiling_from_dict
 from opticnerve.train.folder import MODEL
@@ -16,7 +17,6 @@ from opticnerve.train.recipe import ModelSettings, Stage
 from opticnerve.train.small_llm import SMALL_LLM, write_small_llm
 from opticnerve.views import fitting_method
 from opticnerve.vlm import TEMPLATES, OpticNerveForConditionalGeneration, OpticNerveProcessor, assemble
-from opticnerve.vlm.projector import Projector
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,8 @@ def adapt(start: Start, stage: Stage, *, model: ModelSettings, is_last: bool) ->
     if stage.tiling_options:
         tiling = tiling_from_dict({**own_sight.tiling.to_dict(), **stage.tiling_options})
         _see(start, replace(own_sight, tiling=tiling))
-    put_connector_back = _connect(start, stage, model) if stage.method_options else lambda: None
+    has_own = bool(stage.method_options or stage.elastic)
+    put_connector_back = _connect(start, stage, model) if has_own else lambda: None
 
     def put_back() -> None:
         put_connector_back()
@@ -109,30 +110,42 @@ def _connect(start: Start, stage: Stage, settings: ModelSettings) -> Callable[[]
     Returns:
         Puts its own connector back, with the weights as they are then.
     """
-    model, image_processor = start.model.model, start.processor.image_processor
-    projector, own_spec = model.multi_modal_projector, image_processor.spec
-    own: Connector = projector.connector
-    options = {**settings.method_options, **stage.method_options}
-    spec = fitting_method(settings.method, image_processor.sight, options)
-    with torch.random.fork_rng(devices=[]):  # weights are drawn, and thrown away
-        other = Projector(model.sight, spec, llm_dim=own.llm_dim).connector
-    if _shapes(own) != _shapes(other):
-        raise SpecError(
-            f'the method_options of stage "{stage.name}" ask for other weights than those of the model\'s'
-            f' "{settings.method}": a stage may only change options without weights, such as reduction'
-        )
+    projector, image_processor = start.model.model.multi_modal_projector, start.processor.image_processor
+    own, own_spec = projector.connector, image_processor.spec
+    where = f'stage "{stage.name}", method_options'
+    image_processor.spec, projector.connector = connect_as(start, settings, stage.method_options, where=where)
 
     def put_back() -> None:
-        own.load_state_dict(projector.connector.state_dict(keep_vars=True), assign=True)
+        share_weights(projector.connector, own)
         projector.connector, image_processor.spec = own, own_spec
 
-    other.load_state_dict(own.state_dict(keep_vars=True), assign=True)
-    projector.connector, image_processor.spec = other.train(own.training), spec
     return put_back
 
 
-def _shapes(connector: Connector) -> dict[str, torch.Size]:
-    return {name: value.shape for name, value in connector.state_dict().items()}
+def connect_as(
+    start: Start, settings: ModelSettings, options: Mapping[str, object], *, where: str
+) -> tuple[ConnectorSpec, Connector]:
+    """Make a model's connector with other options and the same weights.
+
+    Args:
+        start: the model and its processor.
+        settings: what the model is made of.
+        options: of the method, that differ.
+        where: they stand, for errors.
+
+    Returns:
+        The connector as plain data, and as a module that shares its weights with the model's.
+
+    Raises:
+        UnknownNameError: the method has no such option.
+        SpecError: the options need weights that the model does not have.
+    """
+    sight = start.processor.image_processor.sight
+    spec = fitting_method(settings.method, sight, {**settings.method_options, **options})
+    try:
+        return spec, start.model.model.multi_modal_projector.with_spec(spec)
+    except SpecError as error:
+        raise SpecError(f"{where}: {error}") from error
 
 
 def _see(start: Start, sight: object) -> None:

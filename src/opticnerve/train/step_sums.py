@@ -8,8 +8,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from opticnerve.ranks import gather
 from opticnerve.train.objectives.base import LossSum
-from opticnerve.train.processes import gather
 from opticnerve.train.stopping import StopRequest
 
 

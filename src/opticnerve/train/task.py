@@ -8,8 +8,10 @@ from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 from typing_extensions import override
 
+from opticnerve.train.elastic import Budgets
 from opticnerve.train.objectives.base import LossSum, Objective
 from opticnerve.train.parts import Selection
+from opticnerve.train.turns import TURN
 
 
 class Task(nn.Module):
@@ -20,13 +22,17 @@ class Task(nn.Module):
         objective: what it minimises.
         selection: what of both is open. A frozen module stays in evaluation mode: without dropout, and without
             moving a running average.
+        budgets: that the connector takes turns with; None for one alone.
     """
 
-    def __init__(self, model: nn.Module, objective: Objective, *, selection: Selection) -> None:
+    def __init__(
+        self, model: nn.Module, objective: Objective, *, selection: Selection, budgets: Budgets | None = None
+    ) -> None:
         super().__init__()
         self.model = model
         self.objective = objective
         self.selection = selection
+        self.budgets = budgets
         self.is_sharded = False
         """FSDP2 has shared it out."""
 
@@ -40,6 +46,8 @@ class Task(nn.Module):
         Returns:
             The fields of a `LossSum`: in a dict, where DDP and FSDP2 find its tensors.
         """
+        if self.budgets is not None:
+            self.budgets.take(cast("int", batch[TURN]))
         loss = cast(LossSum, self.objective(self.model, batch))
         return {"total": loss.total + self._nothing(), "count": loss.count, "logs": loss.logs}
 

@@ -6,6 +6,7 @@ model.save_pretrained("my-model"), processor.save_pretrained("my-model")
 
 from opticnerve.vlm.assemble import Views, assemble
 from opticnerve.vlm.base import OpticNervePreTrainedModel
+from opticnerve.vlm.budget import set_budget
 from opticnerve.vlm.causal import OpticNerveForConditionalGeneration
 from opticnerve.vlm.config import OpticNerveConfig
 from opticnerve.vlm.graft import graft
@@ -33,5 +34,6 @@ __all__ = [
     "assemble",
     "check_placeholders",
     "graft",
+    "set_budget",
     "splice",
 ]

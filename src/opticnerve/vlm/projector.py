@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
 
-from opticnerve.connectors import Connector, ConnectorSpec
+from opticnerve.connectors import Connector, ConnectorSpec, with_spec
 from opticnerve.errors import GridError
 from opticnerve.tiling import TilePlan
 from opticnerve.views import Sight, join
@@ -34,6 +34,17 @@ class Projector(nn.Module):
         if _has_newline(sight):
             # As LLaVA-NeXT begins: of the length of a token's embedding.
             self.newline = nn.Parameter(torch.randn(llm_dim) * llm_dim**-0.5)
+
+    def with_spec(self, spec: ConnectorSpec) -> Connector:
+        """Return a connector of another spec with this one's weights, shared: at another budget, say.
+
+        Args:
+            spec: with options that leave the weights as they are.
+
+        Raises:
+            SpecError: the spec needs other weights.
+        """
+        return _cheaper(with_spec(self.connector, spec), self.sight)
 
     @override
     def forward(

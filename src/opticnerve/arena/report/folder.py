@@ -90,6 +90,8 @@ class Result:
     """Of the connector."""
     kept: tuple[Kept, ...] = ()
     """Of a few images, by selections."""
+    is_elastic: bool = False
+    """Whether it shares its training run with other budgets."""
 
     @property
     def group(self) -> str:

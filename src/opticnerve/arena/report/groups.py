@@ -22,6 +22,8 @@ class Group:
     """Who competes."""
     is_baseline: bool
     """Whether it is one of those that methods must beat."""
+    is_elastic: bool
+    """Whether one connector was trained for this and other budgets."""
     method: str
     """Of the connector."""
     view: str
@@ -97,15 +99,17 @@ def tabulate_replies(results: Sequence[Result]) -> AnswerTable:
 def equal_time_loss(mine: Group, groups: Sequence[Group]) -> float | None:
     """Give the last stage's loss when the quickest contender of the same budget had finished.
 
-    A step is taken to last as long as any other of the same contender.
+    A step is taken to last as long as any other of the same contender. The steps of an elastic one are of several
+    budgets, so it has no such loss, and is nobody's quickest.
 
     Args:
         mine: whose loss.
         groups: all of them.
     """
-    if not mine.curve or mine.train_seconds <= 0:
+    if not mine.curve or mine.train_seconds <= 0 or mine.is_elastic:
         return None
-    share = min(one.train_seconds for one in groups if one.tokens == mine.tokens) / mine.train_seconds
+    rivals = [one for one in groups if one.tokens == mine.tokens and not one.is_elastic]
+    share = min(one.train_seconds for one in rivals) / mine.train_seconds
     steps, losses = [step for step, _ in mine.curve], [loss for _, loss in mine.curve]
     return float(np.interp(share * steps[-1], steps, losses))
 
@@ -116,6 +120,7 @@ def _group(name: str, cells: Sequence[Result]) -> Group:
         name=name,
         contender=first.contender,
         is_baseline=first.is_baseline,
+        is_elastic=first.is_elastic,
         method=first.method,
         view=first.view,
         reduction=first.reduction,

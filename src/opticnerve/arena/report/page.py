@@ -10,7 +10,7 @@ import yaml
 from opticnerve.arena.report.examples import show_examples
 from opticnerve.arena.report.folder import ArenaFolder
 from opticnerve.arena.report.summary import Summary
-from opticnerve.arena.report.tables import differences_table, groups_table, kinds_table, rates_table
+from opticnerve.arena.report.tables import differences_table, elastic_table, groups_table, kinds_table, rates_table
 from opticnerve.arena.report.wording import ABOUT_LARGE_MODELS, plural, safe
 
 _CSS = Path(__file__).with_name("page.css")
@@ -42,7 +42,7 @@ def make_page(folder: ArenaFolder, summary: Summary, charts: Mapping[str, dict[s
         f"<header><h1>Arena: {name}</h1><p>Which method, at which budget of visual tokens?</p></header>\n"
         f"{_unfinished(folder, summary)}{_advice(folder, summary)}{first}"
         f"{_card('Differences to the baselines', _NOTE_DIFFERENCES, differences_table(summary))}"
-        f"{places.pop('tokens')}{places.pop('time')}{places.pop('glyphs', '')}"
+        f"{places.pop('tokens')}{_elastic(summary)}{places.pop('time')}{places.pop('glyphs', '')}"
         f"{_card('By kind of question', _NOTE_KINDS, kinds_table(summary))}"
         f"{_card('All groups, and what they cost', _note_groups(summary), groups_table(summary))}"
         f"{''.join(places.values())}"
@@ -55,6 +55,11 @@ def make_page(folder: ArenaFolder, summary: Summary, charts: Mapping[str, dict[s
 _NOTE_DIFFERENCES = (
     "Exact match of the method less that of a baseline with the same number of visual tokens, question by question, in"
     " points. All verdicts together keep the error rate (Holm); intervals are not widened for it."
+)
+_NOTE_ELASTIC = (
+    "One connector, trained with its budgets by turns in as many steps as others have for one, and asked at each of"
+    " them: exact match less that of a connector of the same method that was trained for the budget alone, question by"
+    " question, in points. All verdicts together keep the error rate (Holm)."
 )
 _NOTE_KINDS = "Exact match in percent, with its interval. The darker, the more."
 _NOTE_RATES = (
@@ -105,6 +110,10 @@ def _advice(folder: ArenaFolder, summary: Summary) -> str:
     }
     told = "".join(f"<li><b>{safe(value)}</b>{safe(name)}</li>" for name, value in facts.items())
     return _card("Recommendation", "", f'{words}<ul class="facts">{told}</ul>', "advice")
+
+
+def _elastic(summary: Summary) -> str:
+    return _card("One connector for several budgets", _NOTE_ELASTIC, elastic_table(summary)) if summary.elastic else ""
 
 
 def _examples(folder: ArenaFolder) -> str:

@@ -13,8 +13,8 @@ from opticnerve.arena.report.folder import ArenaFolder
 from opticnerve.arena.report.summary import Row, Summary
 
 _FACTS = (
-    "name", "contender", "is_baseline", "method", "view", "reduction", "tokens", "encoder_flops", "connector_flops",
-    "prefill_flops", "first_token_ms", "kv_bytes", "trainable_params", "train_seconds", "rate",
+    "name", "contender", "is_baseline", "is_elastic", "method", "view", "reduction", "tokens", "encoder_flops",
+    "connector_flops", "prefill_flops", "first_token_ms", "kv_bytes", "trainable_params", "train_seconds", "rate",
 )  # fmt: skip
 
 
@@ -49,6 +49,7 @@ def to_json(summary: Summary, folder: ArenaFolder) -> str:
         "left_out": summary.left_out,
         "missing": folder.missing,
         "groups": [_nested(row) for row in summary.rows],
+        "elastic": [{"group": one.cell, "other": one.other, **_compared(one)} for one in summary.elastic],
         "rate_scores": folder.scores,
         "arena": asdict(settings),
     }

@@ -6,11 +6,12 @@ from typing import Literal
 
 import numpy as np
 
-from opticnerve.arena.advice import Contender, advise
+from opticnerve.arena.advice import Candidate, advise
 from opticnerve.arena.answers import AnswerTable
 from opticnerve.arena.differences import Difference, compare, compare_many
 from opticnerve.arena.glyphs import HeightPoint, SmallestRead, glyph_curve, smallest_read, whole_pixels
 from opticnerve.arena.intervals import NUM_DRAWS, Interval, SeedNoise, seed_noise, share_interval
+from opticnerve.arena.report.elastic import compare_elastic, tell_elastic
 from opticnerve.arena.report.folder import ArenaFolder
 from opticnerve.arena.report.groups import Group, equal_time_loss, group, tabulate_replies
 
@@ -64,6 +65,8 @@ class Summary:
     """That groups are compared on."""
     left_out: tuple[str, ...]
     """Groups that are not compared, since they lack one of these seeds."""
+    elastic: tuple[Difference, ...]
+    """Of connectors for several budgets, to those of the same method for one."""
     advice: tuple[str, ...]
     """The recommendation in words, the most important first."""
 
@@ -89,6 +92,7 @@ def summarise(folder: ArenaFolder) -> Summary:
     fair = table.where(np.isin(table.seed, seeds) & np.isin(table.cell, [one.name for one in compared]))
     noise = seed_noise(fair, fair.cells) if min(len(seeds), len(compared)) > 1 else None
     versus = _versus(fair, compared, noise, error_rate)
+    elastic = compare_elastic(fair, compared, rng=_rng(), noise=noise, error_rate=error_rate)
     cuts = cut_heights(table, parts=6)
     rows = [
         _row(one, groups, table, cuts, versus.get(one.name, ()), _to_unreduced(one, compared, fair, noise))
@@ -102,7 +106,8 @@ def summarise(folder: ArenaFolder) -> Summary:
         num_questions=len(first),
         seeds=seeds,
         left_out=tuple(one.name for one in groups if one not in compared),
-        advice=(*_advise(fair, compared, error_rate), *_beaten(rows)),
+        elastic=elastic,
+        advice=(*_advise(fair, compared, error_rate), *_beaten(rows), *tell_elastic(elastic, compared)),
     )
 
 
@@ -144,12 +149,12 @@ def _advise(table: AnswerTable, groups: Sequence[Group], error_rate: float) -> t
 
 
 def _choose(table: AnswerTable, groups: Sequence[Group], costs: Sequence[float], error_rate: float) -> tuple[str, ...]:
-    contenders = [
-        Contender(cell=one.name, budget=one.tokens, cost=cost, is_baseline=True)
+    candidates = [
+        Candidate(cell=one.name, budget=one.tokens, cost=cost, is_baseline=True)
         for one, cost in zip(groups, costs, strict=True)
     ]
     cuts = cut_heights(table, parts=3)
-    return advise(table, contenders, cuts_px=cuts, rng=_rng(), error_rate=error_rate).sentences
+    return advise(table, candidates, cuts_px=cuts, rng=_rng(), error_rate=error_rate).sentences
 
 
 def _versus(

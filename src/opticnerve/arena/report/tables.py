@@ -47,6 +47,22 @@ def differences_table(summary: Summary) -> str:
     return _table(head, rows)
 
 
+def elastic_table(summary: Summary) -> str:
+    """Show what one connector for several budgets scores at each, beside one that was trained for it alone.
+
+    Args:
+        summary: of the arena.
+    """
+    rows = {row.group.name: row for row in summary.rows}
+    score = "exact match, %"
+    head = ("one connector for all", "visual tokens", score, "one for each", score, "less that, points")
+    body: list[Sequence[str]] = []
+    for one in summary.elastic:
+        mine, other = rows[one.cell], rows[one.other]
+        body.append((_name(mine), str(mine.group.tokens), _score(mine), _name(other), _score(other), _difference(one)))
+    return _table(head, body)
+
+
 def kinds_table(summary: Summary) -> str:
     """Show exact match for each kind of question.
 
@@ -86,7 +102,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     one = row.group
     return (
         str(one.tokens),
-        f"<b>{100 * row.score.estimate:.1f}</b><br><small>{ends(row.score)}</small>",
+        _score(row),
         _MARKS[row.standing],
         _difference(row.to_unreduced),
         safe(row.smallest).replace(" (", "<br><small>(") + "</small>" if row.smallest else "",
@@ -99,6 +115,10 @@ def _cells(row: Row) -> tuple[str, ...]:
         "" if row.equal_time_loss is None else f"{row.equal_time_loss:.3f}",
         ", ".join(map(str, one.seeds)),
     )
+
+
+def _score(row: Row) -> str:
+    return f"<b>{100 * row.score.estimate:.1f}</b><br><small>{ends(row.score)}</small>"
 
 
 def _difference(one: Difference | None) -> str:
@@ -125,7 +145,8 @@ def _chosen(text: str, is_chosen: bool) -> str:
 def _name(row: Row) -> str:
     one = row.group
     method = "" if one.method == one.contender else f"{safe(one.method)}, "
-    return f"<b>{safe(one.contender)}</b> {one.reduction}x<br><small>{method}{safe(one.view)}</small>"
+    shared = ", one connector for all budgets" if one.is_elastic else ""
+    return f"<b>{safe(one.contender)}</b> {one.reduction}x<br><small>{method}{safe(one.view)}{shared}</small>"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -3,6 +3,7 @@
 from math import exp, log
 from typing import Any
 
+from opticnerve.arena.report.elastic import curves
 from opticnerve.arena.report.look import INK, contender_scales, dressed
 from opticnerve.arena.report.summary import Row, Summary
 from opticnerve.planner.charts.style import altair
@@ -18,11 +19,14 @@ def tokens_chart(summary: Summary) -> Any:  # noqa: ANN401 - altair is imported 
     Args:
         summary: of the arena.
     """
-    return dressed(
-        _trade(summary, "tokens", "visual tokens per image", apart_px=_APART_PX),
-        "Quality against visual tokens",
+    told = [
         "Exact match over all questions, with intervals. Contenders of one budget stand side by side.",
         "Line and names: what nothing beats, neither cheaper and as good nor better and as cheap.",
+    ]
+    if curves([row.group for row in summary.rows]):
+        told.append("Dashed: one connector for all budgets; thin and plain: one of the same method for each.")
+    return dressed(
+        _trade(summary, "tokens", "visual tokens per image", apart_px=_APART_PX), "Quality against visual tokens", *told
     )
 
 
@@ -76,7 +80,7 @@ def _trade(summary: Summary, key: str, title: str, *, apart_px: int) -> Any:  # 
     domain = [max(0.0, 100 * min(lows) - 2), min(100.0, 100 * max(highs) + 2)]
     y = alt.Y("score:Q", title="exact match (%)", scale=alt.Scale(zero=False, nice=False, domain=domain))
     line = alt.Chart(alt.InlineData(values=front)).mark_line(interpolate="step-after", color="#b8c0c9", strokeWidth=2)
-    layers = [line.encode(x=x, y=y)]
+    layers = [line.encode(x=x, y=y), *(_elastic(summary, x=x, y=y, colour=colour) if key == "tokens" else [])]
     budgets: dict[str, list[dict[str, Any]]] = {}
     for value in values:
         budgets.setdefault(str(value["tokens"]), []).append(value)
@@ -92,6 +96,17 @@ def _trade(summary: Summary, key: str, title: str, *, apart_px: int) -> Any:  # 
                 name = own.mark_text(dx=aside - 9, dy=-9, align="right", fontSize=11.5, fontWeight="bold")
                 layers.append(name.encode(text="name:N", color=alt.value(INK)))
     return alt.layer(*layers).properties(width=760, height=400)
+
+
+def _elastic(summary: Summary, *, x: Any, y: Any, colour: Any) -> list[Any]:  # noqa: ANN401 - as above
+    """Draw the curves of connectors for several budgets, and of those for one that stand beside them."""
+    alt, rows = altair(), {row.group.name: row for row in summary.rows}
+    layers: list[Any] = []
+    for own in curves([row.group for row in summary.rows]):
+        line = alt.Chart(alt.InlineData(values=[_value(rows[one.name]) for one in own])).encode(x=x, y=y, color=colour)
+        dash = [6, 4] if own[0].is_elastic else [1, 0]
+        layers.append(line.mark_line(strokeDash=dash, strokeWidth=1.6, opacity=0.8))
+    return layers
 
 
 def _value(row: Row) -> dict[str, Any]:

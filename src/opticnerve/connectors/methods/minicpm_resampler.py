@@ -19,6 +19,7 @@ def minicpm_resampler(
     head_dim: int = 128,
     eps: float = 1e-6,
     has_kv_proj: bool = True,
+    num_used: int = 0,
 ) -> ConnectorSpec:
     """Let queries look once at the patches of an image slice, whatever its shape: always `num_queries` tokens.
 
@@ -42,6 +43,8 @@ def minicpm_resampler(
         eps: of the three layer norms.
         has_kv_proj: whether a Linear brings the features to `dim`. The published code leaves it out where the
             encoder is as wide already: False.
+        num_used: queries that look, of those that there are; 0 for all. Weights stay, so one connector can be asked for
+            more or fewer tokens, best if it was trained so.
 
     Raises:
         SpecError: the queries need a square grid and do not fill one.
@@ -59,6 +62,7 @@ def minicpm_resampler(
         eps=eps,
         has_query_positions=has_query_positions,
         key_positions=key_positions,
+        num_used=num_used,
     )
     parts: list[BlockSpec] = [Linear(dim=dim, has_bias=False)] if has_kv_proj else []
     parts += [Norm(eps=eps), resampler, Norm(eps=eps), Linear(has_bias=False)]

@@ -13,6 +13,7 @@ def qwen_vl_resampler(
     head_dim: int = 128,
     eps: float = 1e-6,
     has_kv_proj: bool = True,
+    num_used: int = 0,
 ) -> ConnectorSpec:
     """Let a grid of queries look once at all patches, with the positions of both: always rows x cols tokens.
 
@@ -31,8 +32,10 @@ def qwen_vl_resampler(
         eps: of the three layer norms.
         has_kv_proj: whether a Linear brings the features to `dim`. The published code leaves it out where the
             encoder is as wide already: False.
+        num_used: queries that look, of those that there are; 0 for all. Weights stay, so one connector can be asked for
+            more or fewer tokens, best if it was trained so.
     """
-    resampler = Resampler(query_grid=query_grid, head_dim=head_dim, eps=eps)
+    resampler = Resampler(query_grid=query_grid, head_dim=head_dim, eps=eps, num_used=num_used)
     parts: list[BlockSpec] = [Linear(dim=dim, has_bias=False)] if has_kv_proj else []
     parts += [Norm(eps=eps), resampler, Norm(eps=eps), Linear(has_bias=False)]
     return ConnectorSpec(name="qwen_vl_resampler", blocks=tuple(parts))

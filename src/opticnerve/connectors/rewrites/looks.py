@@ -189,11 +189,11 @@ def front_of(look: Look, modules: nn.ModuleList) -> tuple[Affine, LayerNorm] | t
 
 
 def projected_queries(block: ResamplerBlock) -> Float64[Tensor, "heads queries head_dim"]:
-    """Project the queries, which no image changes, to the heads."""
-    norm, queries = cast("LayerNorm", block.query_norm), wide(block.queries)
+    """Project the queries that are used, which no image changes, to the heads."""
+    norm, queries = cast("LayerNorm", block.query_norm), wide(block.select(block.queries))
     normed = F.layer_norm(queries, queries.shape[-1:], wide(norm.weight), wide(norm.bias), norm.eps)
     if block.spec.has_query_positions:
-        normed = normed + wide(block.table)
+        normed = normed + wide(block.select(block.table))
     query = Affine.of(block.attention.query)
     projected = F.linear(normed, query.weight, query.bias)
     return rearrange(projected, "q (h c) -> h q c", h=block.attention.num_heads)

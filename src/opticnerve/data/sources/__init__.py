@@ -2,7 +2,7 @@
 
 from opticnerve.data.sources.huggingface import HuggingFaceSource, HuggingFaceStream
 from opticnerve.data.sources.llava import LlavaSource
-from opticnerve.data.sources.webdataset import WebDatasetSource, WebDatasetStream, find_shards
+from opticnerve.data.sources.webdataset import WebDatasetSource, WebDatasetStream, find_shards, is_plain_tar
 
 __all__ = [
     "HuggingFaceSource",
@@ -11,4 +11,5 @@ __all__ = [
     "WebDatasetSource",
     "WebDatasetStream",
     "find_shards",
+    "is_plain_tar",
 ]

@@ -101,7 +101,7 @@ class _Rows:
         if data.column_names:
             data = data.select_columns(columns)
         # What is stored as JSON text is parsed; of images, bytes and path are handed on.
-        self.features: Any = _datasets().Features(_undecoded(dict(data.features))) if data.features else None
+        self.features: Any = import_datasets().Features(_undecoded(dict(data.features))) if data.features else None
         self.data = data.with_format("arrow")
 
     def sample(self, table: Any, name: str) -> Sample:  # noqa: ANN401 - a pyarrow.Table
@@ -124,7 +124,7 @@ class _Rows:
 
 def _undecoded(feature: object) -> Any:  # noqa: ANN401 - any of the library's kinds
     """Rebuild a feature with its images left as they are stored."""
-    datasets = _datasets()
+    datasets = import_datasets()
     if isinstance(feature, datasets.Image):
         return datasets.Image(decode=False)
     if isinstance(feature, datasets.List):
@@ -140,9 +140,9 @@ def _load(path: str, name: str, split: str, *, streaming: bool) -> Any:  # noqa:
     place = Path(path)
     if not place.exists() and (path.startswith((".", "/", "~")) or path.count("/") > 1):
         raise DataError(f"{path}: no such folder, and not the name of a data set on the hub")
-    datasets = _datasets()
+    datasets = import_datasets()
     try:
-        with _quiet():
+        with quiet_datasets():
             if (place / "dataset_dict.json").exists() or (place / "dataset_info.json").exists():
                 saved = datasets.load_from_disk(path)
                 data = saved[split] if isinstance(saved, datasets.DatasetDict) else saved
@@ -158,9 +158,9 @@ def _load(path: str, name: str, split: str, *, streaming: bool) -> Any:  # noqa:
 
 
 @contextmanager
-def _quiet() -> Generator[None]:
+def quiet_datasets() -> Generator[None]:
     """Keep the library's progress bars away."""
-    datasets = _datasets()
+    datasets = import_datasets()
     if datasets.are_progress_bars_disabled():
         yield
         return
@@ -171,7 +171,12 @@ def _quiet() -> Generator[None]:
         datasets.enable_progress_bars()
 
 
-def _datasets() -> Any:  # noqa: ANN401 - a module
+def import_datasets() -> Any:  # noqa: ANN401 - a module
+    """Import the library, which takes a second.
+
+    Raises:
+        DataError: it is not installed.
+    """
     try:
         return import_module("datasets")
     except ModuleNotFoundError as error:

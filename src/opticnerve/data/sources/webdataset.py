@@ -98,7 +98,7 @@ class WebDatasetSource:
 
     def _index(self) -> Iterator[bytes]:
         for number, shard in enumerate(self.shards):
-            if not tarfile.is_tarfile(shard) or _is_compressed(shard):
+            if not is_plain_tar(shard):
                 raise DataError(f"{shard}: not a tar file without compression: unpack it, or read it as a stream")
             for found in _groups(shard, "r:", lambda _, member: [member.offset_data, member.size]):
                 key, places = (found.reason, {}) if isinstance(found, BadSampleError) else found
@@ -161,12 +161,17 @@ def _content(file: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     return b"" if content is None else content.read()
 
 
-def _is_compressed(shard: Path) -> bool:
+def is_plain_tar(shard: Path) -> bool:
+    """Tell whether a file is a tar file without compression, whose members can be read where they lie.
+
+    Args:
+        shard: the file.
+    """
     try:
         with tarfile.open(shard, "r:"):
-            return False
+            return True
     except tarfile.ReadError:
-        return True
+        return False
 
 
 def _sample(name: str, members: Mapping[str, bytes]) -> Sample:

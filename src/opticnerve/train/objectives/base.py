@@ -13,6 +13,7 @@ MODEL_INPUTS = (
     "pixel_values",
     "image_sizes",
     "image_features",
+    "mm_encoder_outputs",
 )
 """Keys of a batch that the model takes."""
 

@@ -1,0 +1,1 @@
+"""Images that were encoded before: folders of `opticnerve encode`, read again."""

@@ -1,0 +1,94 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Generator
+from time import monotonic
+
+import pytest
+
+from opticnerve import cluster
+from opticnerve.cluster import connected, num_slots
+from opticnerve.errors import ClusterError
+
+JOIN = """
+import sys
+from opticnerve.cluster import connected, num_slots
+
+with connected(sys.argv[1]):
+    print(num_slots())
+"""
+
+
+@pytest.fixture
+def listening() -> Generator[str]:
+    """The address of a port where something listens that never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_without_ray_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ClusterError, match=r'^Ray is not installed: pip install "opticnerve\[ray\]"$'):
+        join(None)
+
+
+def join(address: str | None) -> None:
+    with connected(address):
+        pass
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1", "ray://10.0.0.1:10001", "10.0.0.1:", ""])
+def test_an_address_of_another_form_is_refused(address: str) -> None:
+    with (
+        pytest.raises(ClusterError, match=r'is named by HOST:PORT, such as .*, or by "auto", got "'),
+        connected(address),
+    ):
+        pass
+
+
+def test_an_address_where_nothing_listens_is_refused_at_once(listening: str) -> None:
+    begin = monotonic()
+    host, port = listening.split(":")
+    with pytest.raises(ClusterError, match=f"no Ray cluster answers at {host}:1 .*refused.*ray start --head"):
+        join(f"{host}:1")
+    with pytest.raises(ClusterError, match="no Ray cluster answers at no.such.host.invalid"):
+        join(f"no.such.host.invalid:{port}")
+    assert monotonic() - begin < 10
+
+
+def test_what_listens_but_is_no_cluster_is_given_up_after_a_while(
+    listening: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "ANSWER_SECONDS", 3.0)
+    with pytest.raises(ClusterError, match=f"{listening} does not answer as a Ray cluster within 3 s"):
+        join(listening)
+
+
+def test_a_cluster_is_started_joined_left_and_ended_without_a_word(capfd: pytest.CaptureFixture[str]) -> None:
+    import ray
+
+    before, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)
+    with connected(None, num_cpus=2):
+        assert num_slots() == ("CPU", 2)
+        assert signal.getsignal(signal.SIGTERM) is handler
+        address = ray.get_runtime_context().gcs_address
+        with connected(None), connected(address):  # the one that is there
+            assert num_slots() == ("CPU", 2)
+        with pytest.raises(ClusterError, match=f"is connected to the Ray cluster at {address}, not to 10.0.0.1:6379"):
+            join("10.0.0.1:6379")
+        assert capfd.readouterr() == ("", "")
+        joined = subprocess.run(
+            [sys.executable, "-c", JOIN, address], capture_output=True, text=True, check=True, timeout=120
+        )
+        assert (joined.stdout, joined.stderr) == ("('CPU', 2)\n", "")
+        assert ray.is_initialized()
+    assert not ray.is_initialized()
+    assert dict(os.environ) == before
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_cluster_without_cpus_is_refused() -> None:
+    with connected(None, num_cpus=0), pytest.raises(ClusterError, match="the Ray cluster has no CPUs: start a node"):
+        num_slots()
