@@ -4,7 +4,7 @@ BIN := .venv/bin
 SETUP := .venv/.setup.stamp
 TYPED := --jaxtyping-packages='opticnerve,beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))'
 
-.PHONY: setup demo test lint types imports docs unit unchecked test-slow bundled family bench clean
+.PHONY: setup demo test lint types imports docs unit unchecked test-slow bundled family arena bench clean
 
 setup: $(SETUP)
 
@@ -55,6 +55,13 @@ bundled: setup
 family: setup
 	$(BIN)/python scripts/bundled_family/train.py --out build/family
 	$(BIN)/python scripts/bundled_family/export.py --out build/family
+
+# half an hour on two quiet cores; stopped, it goes on where it was. Its page needs no network.
+arena: setup
+	@mkdir -p build/arena
+	@begun=$$(date +%s); $(BIN)/opticnerve arena --out build/arena; status=$$?; \
+		echo $$(($$(date +%s) - begun)) >> build/arena/seconds; exit $$status
+	$(BIN)/python scripts/arena_page.py build/arena --commit "$$(git describe --always --dirty)"
 
 # a quarter of an hour on two quiet cores: close everything else
 bench: setup

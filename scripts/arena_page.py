@@ -239,9 +239,9 @@ def main() -> None:
     files = {path.name: path for path in write_report(options.folder)}
     charts = [name for name in CHARTS if f"{name}.png" in files]
     seconds = options.folder / SECONDS
-    runs = [float(one) for one in re.findall(r"[\d.]+", seconds.read_text())] if seconds.exists() else []
+    runs = [float(one) for one in seconds.read_text().split()] if seconds.exists() else []
     folder = read_folder(options.folder)
-    block = measured(folder, summarise(folder), charts=charts, commit=options.commit, seconds=runs)
+    block = measured(folder, summarise(folder), charts=charts, commit=options.commit, seconds=[one for one in runs if one > 60])
     assets = options.page.parent / ASSETS
     assets.mkdir(parents=True, exist_ok=True)
     for name in (*(f"{chart}.png" for chart in charts), "results.csv"):

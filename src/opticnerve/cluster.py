@@ -158,7 +158,7 @@ def _quietly() -> Generator[None]:
     finally:
         logger.setLevel(level)
         for name in os.environ.keys() - before.keys():
-            if name.startswith("RAY_"):
+            if name.startswith(("RAY_", "PYTHONBREAKPOINT")):
                 del os.environ[name]
 
 

@@ -14,7 +14,7 @@ FIRST = SETTINGS["views"][0]
 CONTENDER = SETTINGS["contenders"][0]
 
 
-@pytest.mark.parametrize("name", ["default", "quick"])
+@pytest.mark.parametrize("name", ["default", "elastic", "quick"])
 def test_every_shipped_arena_has_all_baselines_at_every_reduction(name: str) -> None:
     config = load_arena(name)
     there = list(groups(config))
@@ -77,7 +77,7 @@ def test_overrides_reach_into_stages() -> None:
             'contender "a" looks through "wide"; views: 64 px',
         ),
         ({"contenders": [{"name": "a", "at": {}}]}, "contenders.0.at: Dictionary should have at least 1 item"),
-        ({"contender": []}, 'unknown key "contender" in a recipe'),
+        ({"contender": []}, 'unknown key "contender" in an arena config. Did you mean contenders? Known: '),
         ({"contenders": [{**CONTENDER, "name": "pool"}]}, '"pool" is or claims to be a baseline; none, resized,'),
         ({"contenders": [{**CONTENDER, "is_baseline": True}]}, '"divprune" is or claims to be a baseline'),
         ({"reductions": [9]}, 'view "64 px" cannot be shrunk 3 times for the baseline "resized" at 9x: 64 px is not a'),
@@ -107,5 +107,5 @@ def test_what_a_file_must_hold_is_explained(tmp_path: Path, text: str, message: 
 def test_unknown_arenas_and_missing_files_are_explained(tmp_path: Path) -> None:
     with pytest.raises(OpticNerveError, match='unknown arena "defalt". Did you mean default?'):
         load_arena("defalt")
-    with pytest.raises(OpticNerveError, match="No such file or directory; shipped arenas: default, quick"):
+    with pytest.raises(OpticNerveError, match="No such file or directory; shipped arenas: default, elastic, quick"):
         load_arena(tmp_path / "none.yaml")

@@ -192,7 +192,6 @@ def test_new_pictures_go_to_new_shards_and_what_is_there_stays(tmp_path: Path):
     after = table(listed)
     names = ["b", "dd", "fff", "hhhh", "a", "ccccc", "e", "gggggg", "i"]
     assert [row["id"] for row in after] == [f"{name}.jpg" for name in names]
-    ]
     assert [row["shard"] for row in after] == [0, 0, 0, 1, 2, 2, None, 2, None]
     assert [row["same_as"] for row in after] == [None] * 6 + [1, None, 7]
     assert [row["sha256"] for row in after] == [None, digest(b"dd"), None, None, digest(b"a"), None] + [

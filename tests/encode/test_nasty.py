@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.before = 0
-        if self.status.exists():
+        with suppress(OSError):  # another system, or not allowed
             Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
             self.before = self._bytes("VmRSS")
 

@@ -15,9 +15,9 @@ ELASTIC = "elastic"
 """Folder of an arena that holds the connectors."""
 _README = """# {name}
 
-One `{method}` connector for {counts} visual tokens an image: trained by the arena "{arena}" with seed {seed} for
-{steps} steps, one of these budgets for each step, in turn. It takes {vision_dim} channels of the encoder `{encoder}`
-and gives {llm_dim} for the language model `{llm}`, which was trained along.
+One `{method}` connector for several budgets: trained by the arena "{arena}" with seed {seed} for {steps} steps, one of
+these budgets for each step, in turn. It takes {vision_dim} channels of the encoder `{encoder}` and gives {llm_dim} for
+the language model `{llm}`, which was trained along.
 
 | visual tokens | features for each | exact match |
 |---|---|---|
@@ -49,7 +49,7 @@ def write_card(
         config: the arena.
         cell: the training run.
         out: the arena's folder.
-        model: as it was trained, at any of the budgets.
+        model: as it was trained, at the budget that the connector is to have in the file.
         results: of the cell at each reduction.
 
     Returns:
@@ -66,7 +66,6 @@ def write_card(
     text = _README.format(
         name=folder.name,
         method=cell.entrant.method,
-        counts=" or ".join(str(one["tokens"]) for one in results),
         arena=config.name,
         seed=cell.seed,
         steps=results[0]["steps"],

@@ -40,7 +40,8 @@ def load_arena(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Arena
     try:
         config = ArenaConfig.model_validate(data)
     except ValidationError as error:
-        raise RecipeError([f"arena {name_or_path}, {fault}" for fault in explain(error, ArenaConfig)]) from error
+        faults = explain(error, ArenaConfig, called="an arena config")
+        raise RecipeError([f"arena {name_or_path}, {fault}" for fault in faults]) from error
     return with_baselines(config)
 
 

@@ -51,6 +51,7 @@ def run_cell(config: ArenaConfig, cell: Cell, out: Path, *, progress: Progress |
                 _set_budget(one, model, processor)
             results.append({**facts(config, one), **learned, **assess(config, one, model, processor, questions)})
         if cell.contender.is_elastic and not cell.is_search:
+            _set_budget(cell, model, processor)
             write_card(config, cell, out, model, results)
         for one, result in reversed(list(zip(cell.asked, results, strict=True))):  # its own last: then all are there
             write_json(one.folder(config, out) / RESULT, result)

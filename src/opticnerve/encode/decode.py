@@ -1,16 +1,15 @@
 """Pictures to tiles, in worker processes, in order."""
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from typing_extensions import override
 
 from opticnerve.data import decode_image
-from opticnerve.encode.errors import CrashError
 from opticnerve.encode.listing import Shard
 from opticnerve.encode.sources import Picture, PictureSource
 from opticnerve.errors import EncoderError, GridError, ImageError
@@ -111,14 +110,14 @@ class Decoder:
             decoding,
             sampler=self._tasks,
             batch_size=None,
-            collate_fn=_same,
+            collate_fn=cast("Any", _same),
             num_workers=num_workers,
             prefetch_factor=_PREFETCHED if num_workers else None,
             persistent_workers=num_workers > 0,
             pin_memory=is_pinned,
         )
 
-    def run(self, shards: Iterable[Shard], *, without: Collection[int] = ()) -> Iterator[Tiled | Skipped]:
+    def run(self, shards: Iterable[Shard], *, without: Collection[int] = ()) -> Generator[Tiled | Skipped]:
         """Decode the pictures of shards, a few ahead of what is asked for.
 
         Args:
@@ -126,18 +125,11 @@ class Decoder:
             without: places in each shard that are left out.
 
         Returns:
-            One result for each picture, in order.
-
-        Raises:
-            CrashError: a worker died.
+            One result for each picture, in order. When a worker dies, torch raises a RuntimeError wherever this
+            process is just then: see `has_died`.
         """
         self._tasks.shards, self._tasks.without = shards, without
-        try:
-            yield from self._loader
-        except RuntimeError as error:
-            if "DataLoader worker" in str(error):
-                raise CrashError(str(error).strip().splitlines()[0]) from error
-            raise
+        yield from self._loader
 
 
 class _Tasks:
@@ -150,6 +142,15 @@ class _Tasks:
     def __iter__(self) -> Iterator[Task]:
         for shard in self.shards:
             yield from (task for task in tasks(shard) if task.position not in self.without)
+
+
+def has_died(error: RuntimeError) -> bool:
+    """Tell whether an error says that a worker has died, whatever killed it.
+
+    Args:
+        error: raised while workers decode.
+    """
+    return "DataLoader worker" in str(error)
 
 
 def tasks(shard: Shard) -> list[Task]:

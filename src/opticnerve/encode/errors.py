@@ -5,7 +5,3 @@ from opticnerve.errors import OpticNerveError
 
 class EncodeError(OpticNerveError):
     """A run cannot begin or go on; finished shards stay."""
-
-
-class CrashError(OpticNerveError):
-    """A process that decodes images died, and took no part of a finished shard with it."""

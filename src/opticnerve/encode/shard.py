@@ -1,6 +1,6 @@
 """The unit of work: from a shard's list of pictures to its file, and nothing else."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import tee
 from pathlib import Path
@@ -11,9 +11,9 @@ from torch import Tensor
 from opticnerve.data.stored.format import shard_file, table_path
 from opticnerve.encode.batcher import Batcher
 from opticnerve.encode.crashes import find_crashers
-from opticnerve.encode.decode import Decoder, Decoding, Skipped, Tiled, tasks
+from opticnerve.encode.decode import Decoder, Decoding, Skipped, Tiled, has_died, tasks
 from opticnerve.encode.encoding import Encoding
-from opticnerve.encode.errors import CrashError, EncodeError
+from opticnerve.encode.errors import EncodeError
 from opticnerve.encode.listing import Shard
 from opticnerve.encode.shard_file import ShardFile
 from opticnerve.encode.sources import PictureSource
@@ -93,37 +93,45 @@ class ShardEncoder:
         mine, theirs = tee(shards)
         items = self._decoder.run(theirs)
         while (shard := next(mine, None)) is not None:
-            done = Step()
-            try:
-                for step in self._shard(shard, items):
-                    done = done.plus(step)
-                    yield step
-            except CrashError:
+            done = yield from self._tried(shard, items)
+            if done is not None:
                 yield done.negative()
+                items.close()
                 yield from self._again(shard)
                 mine, theirs = tee(mine)
                 items = self._decoder.run(theirs)
 
+    def _tried(
+        self, shard: Shard, items: Iterator[Tiled | Skipped], crashers: Mapping[int, str] = _NONE
+    ) -> Generator[Step, None, Step | None]:
+        """Encode a shard; returns what was done in vain where a process has died, or None."""
+        done = Step()
+        try:
+            for step in self._shard(shard, items, crashers):
+                done = done.plus(step)
+                yield step
+        except RuntimeError as error:
+            if not has_died(error):
+                raise
+            return done
+        return None
+
     def _again(self, shard: Shard) -> Iterator[Step]:
-        """Encode a shard in which a process died, without the pictures that kill it."""
+        """Encode a shard in which a process has died, without the pictures that kill it."""
         for _ in range(_MAX_CRASHES):
-            self._decoder = self._new_decoder()
+            self._decoder = self._new_decoder()  # the other one's processes end with it
             crashers = find_crashers(self._decoding, shard)
             items = self._decoder.run([shard], without=crashers.keys())
-            try:
-                steps = list(self._shard(shard, items, crashers))
-            except CrashError:
-                continue
-            yield from steps
-            return
+            done = yield from self._tried(shard, items, crashers)
+            if done is None:
+                return
+            yield done.negative()
         raise EncodeError(
             f"processes that decode images died {_MAX_CRASHES + 1} times in shard {shard.number}, and no picture of it "
             f"alone is to blame: memory may be short. Use fewer workers"
         )
 
-    def _shard(
-        self, shard: Shard, items: Iterator[Tiled | Skipped], crashers: Mapping[int, str] = _NONE
-    ) -> Iterator[Step]:
+    def _shard(self, shard: Shard, items: Iterator[Tiled | Skipped], crashers: Mapping[int, str]) -> Iterator[Step]:
         settings, table = self.encoding.settings, ShardTable(shard)
         batcher = Batcher(self.encoding.see, tiles_per_call=settings.tiles_per_call)
         path = self.folder / shard_file(shard.number)

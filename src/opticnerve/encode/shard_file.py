@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 from queue import Queue
 from types import TracebackType
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 import torch
 from jaxtyping import Float
@@ -109,7 +109,7 @@ class ShardFile:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.seek(0)
-            self.sha256 = hashlib.file_digest(self._file, "sha256").hexdigest()
+            self.sha256 = hashlib.file_digest(cast("Any", self._file), "sha256").hexdigest()
             self._draft.replace(self.path)
         except OSError as error:
             raise cannot_write(self.path, error) from error
@@ -165,4 +165,4 @@ class ShardFile:
 
 
 def _bytes(tensor: Tensor) -> memoryview:
-    return memoryview(tensor.flatten().view(torch.uint8).numpy())
+    return cast("Any", tensor.flatten().view(torch.uint8).numpy()).data

@@ -13,6 +13,7 @@ from opticnerve.encode.decode import Task, Tiled
 from opticnerve.encode.encoding import Encoding
 from opticnerve.encode.errors import EncodeError
 from opticnerve.encode.listing import Shard
+from opticnerve.encode.sources.rows import ARROW_ERRORS
 from opticnerve.encode.store import cannot_write
 
 _SHA256 = b"sha256"
@@ -125,5 +126,5 @@ def read_table(path: Path) -> tuple[Any, str]:
     try:
         table: Any = cast("Any", pq).read_table(path)
         return table, table.schema.metadata[_SHA256].decode()
-    except (OSError, KeyError, TypeError, pa.ArrowException) as error:
+    except (*ARROW_ERRORS, KeyError, TypeError) as error:
         raise EncodeError(f"{path} is damaged: delete it, and run again: its shard is encoded anew") from error

@@ -14,6 +14,7 @@ from opticnerve.planner import catalogue
 from opticnerve.planner.catalogue import Row
 from opticnerve.planner.device import Device
 from opticnerve.planner.ranges import Range
+from opticnerve.whole_files import write_whole
 
 HERE = "here"
 """Names the device that calibration saved for this user."""
@@ -91,16 +92,8 @@ def write_device(path: Path, device: Device, *, measured: Sequence[Mapping[str, 
         PlanError: the file cannot be written.
     """
     document = {"format": FORMAT, "device": asdict(device), "measured": list(measured)}
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            draft.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
-    except OSError as error:
-        raise PlanError(f"cannot write the device file {path}: {error.strerror}. Name another with --out") from error
+    text = json.dumps(document, indent=2) + "\n"
+    write_whole(path, text.encode(), what="device file", error=PlanError, remedy="Name another with --out")
 
 
 def _from_row(row: Row) -> Device:

@@ -38,12 +38,13 @@ def missing_values(data: object, place: str = "") -> Iterator[tuple[str, str]]:
         yield from missing_values(value, f"{place}.{key}" if place else str(key))
 
 
-def explain(error: ValidationError, kind: type[BaseModel] = Recipe) -> list[str]:
+def explain(error: ValidationError, kind: type[BaseModel] = Recipe, *, called: str = "a recipe") -> list[str]:
     """Write each fault that pydantic found as one line.
 
     Args:
         error: from `model_validate`.
         kind: what was read.
+        called: the same in words.
 
     Returns:
         Lines such as "stages.0.batch_size: Input should be a valid integer, got 'many'".
@@ -55,7 +56,7 @@ def explain(error: ValidationError, kind: type[BaseModel] = Recipe) -> list[str]
         place, holder = _walk(schema, fault["loc"])
         where = ".".join(place) or "the whole"
         if fault["type"] == "extra_forbidden":
-            lines.append(_unknown(place, holder))
+            lines.append(_unknown(place, holder, called))
         elif fault["type"] == "missing":
             lines.append(f"{where} is needed, and is not there")
         elif fault["type"] == "value_error":
@@ -65,11 +66,11 @@ def explain(error: ValidationError, kind: type[BaseModel] = Recipe) -> list[str]
     return lines
 
 
-def _unknown(place: list[str], node: _Json) -> str:
+def _unknown(place: list[str], node: _Json, called: str) -> str:
     known = sorted(node.get("properties", {}))
     near = get_close_matches(place[-1], known, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    owner = ".".join(place[:-1]) or "a recipe"
+    owner = ".".join(place[:-1]) or called
     return f'unknown key "{place[-1]}" in {owner}.{hint} Known: {", ".join(known)}.'
 
 

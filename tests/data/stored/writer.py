@@ -13,9 +13,16 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from opticnerve.data.stored.format import ABOUT, FORMAT, MANIFEST, SHARD_FORMAT, SKIPPED, manifest_schema
+from opticnerve.data.stored.format import (
+    ABOUT,
+    FORMAT,
+    MANIFEST,
+    SHARD_FORMAT,
+    SKIPPED,
+    manifest_schema,
+    skipped_schema,
+)
 from opticnerve.data.stored.format import shard_file as file_of
-from opticnerve.data.stored.format import skipped_schema
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 TILE = {"grids": [[2, 3, 1, 0]], "out_grids": [[0, 0, 0, 6]], "tile_boxes": [[0.0, 0.0, 8.0, 12.0]]}
@@ -99,3 +106,9 @@ def _write_shard(path: Path, values: Tensor, keep: str, dtype: str) -> None:
         scales = values.float().abs().amax(1) / 127
         tensors = {keep: (values / scales[:, None]).round().to(torch.int8), "scales": scales}
     save_file(tensors, path, metadata={"format": SHARD_FORMAT})
+
+
+def skip(folder: Path, name: str, reason: str) -> None:
+    """Add a picture that could not be encoded."""
+    row = {"id": name, "path": name, "offset": 0, "reason": reason}
+    pq.write_table(pa.Table.from_pylist([row], schema=skipped_schema()), folder / SKIPPED)

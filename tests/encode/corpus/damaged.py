@@ -138,6 +138,10 @@ _BOMBS: dict[str, Case] = {
     "bomb-behind-the-pixels.png": whole(
         lambda: png_of(png_header(10, 10), chunk(b"IDAT", _zeros(64 << 20))), 10, 10, {(9, 9): (0, 0, 0)}
     ),
+    "bomb-in-profile.png": refused(
+        lambda: png_of(png_header(5, 5), chunk(b"iCCP", b"name\0\0" + _zeros(64 << 20))),
+        "its text or colour profile unpacks to more than .*decompression bomb",
+    ),
     "bomb-in-text.png": refused(
         lambda: png_of(png_header(4, 4), chunk(b"zTXt", b"comment\0\0" + _zeros(64 << 20))),
         "its text or colour profile unpacks to more than .*decompression bomb",

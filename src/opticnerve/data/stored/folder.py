@@ -76,7 +76,8 @@ class StoredFolder:
         self._file, table = read_columns(self.path / MANIFEST, needs=names, without=_PLACES)
         self._ids, self._paths = Texts(table["id"]), Texts(table["path"])
         self._sha256s = Texts(table["sha256"])
-        self._table = table.drop_columns(["id", "path", "sha256"])
+        files: Any = table["file"].combine_chunks().dictionary_encode()
+        self._table = table.drop_columns(["id", "path", "sha256", "file"]).append_column("file", files)
         about: Any = self._file.metadata
         self._group_ends = list(accumulate(about.row_group(number).num_rows for number in range(about.num_row_groups)))
         self._group: tuple[int, Any] = -1, None

@@ -55,7 +55,7 @@ def read_columns(path: Path, *, needs: list[str], without: tuple[str, ...] = ())
         DataError: the file is damaged, or lacks a column.
     """
     try:
-        file: Any = cast("Any", pq).ParquetFile(path, memory_map=True, read_dictionary=["file"])
+        file: Any = cast("Any", pq).ParquetFile(path, memory_map=True)
         missing = set(needs) - set(file.schema_arrow.names)
         if missing:
             raise DataError(f"{path} is damaged (it has no column {', '.join(sorted(missing))}): {_AGAIN}")

@@ -19,7 +19,8 @@ _BUFFER_BYTES = 2**20
 class ParquetRows:
     """Cells of one column by file and row. Rows one after another are read once; one that lies before costs a restart.
 
-    Several threads may ask, but gain nothing, and restarts where they get out of order. In a process that was forked off, files are opened anew.
+    Several threads may ask, but gain nothing, and restarts where they get out of order. In a process that was forked
+    off, files are opened anew.
 
     Args:
         column: which.
