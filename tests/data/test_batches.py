@@ -87,6 +87,23 @@ def test_features_take_the_place_of_views(kind: str):
         collate([made[0], example(2, 4, images=1)])
 
 
+@pytest.mark.parametrize("collate", [Collator(FakeProcessor()), Packer(FakeProcessor(), max_tokens=64)])
+def test_visual_tokens_stay_image_by_image(collate: Collator | Packer):
+    whole = torch.arange(40.0).view(20, 2)  # of a file with many images
+    made = []
+    for number in (1, 3):
+        one = example(number, 4, images=1, image_tokens=[whole[number : 2 * number]])
+        del one["views"]
+        made.append(one)
+    batch = collate(made)
+    first, second = batch["mm_encoder_outputs"]["image"]
+    assert torch.equal(first, whole[1:2])
+    assert torch.equal(second, whole[3:6])
+    assert first.untyped_storage().nbytes() == 4 * 2 * 4  # and not the whole file
+    assert len(batch["image_sizes"]) == 2
+    assert not {"pixel_values", "image_features"} & set(batch)
+
+
 def test_an_example_without_its_images_is_refused():
     one = example(1, 4, images=2)
     one["views"].pop()

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from data.fake import CHATML, MARKED, SPECIAL, FakeProcessor, byte_tokenizer, decoded, piece_tokenizer
-from opticnerve.data import Example, ExampleMaker, ImageSource, Message, Processor, Sample, SeenImage
+from opticnerve.data import Example, ExampleMaker, ImageSource, Message, Processor, Sample, SeenImage, SeenTokens
 from opticnerve.errors import BadSampleError, ImageError, SpecError
 
 PICTURE = torch.zeros(3, 16, 24, dtype=torch.uint8)
@@ -333,6 +333,27 @@ def test_an_example_of_features_has_them_in_place_of_views():
     assert "views" not in example
     assert example["image_features"] == features
     assert processor.views_made == 1
+
+
+def test_an_example_of_visual_tokens_has_them_in_place_of_views():
+    processor = FakeProcessor()
+    one = sample("<image>q", "a", images=(PICTURE,))
+    maker = ExampleMaker(processor, max_tokens=500)
+    plain = maker.make(one)
+    seen = dataclasses.replace(one, images=(SeenTokens(torch.ones(6, 2), *one.size(0)),))
+    example = maker.make(seen)
+    with pytest.raises(ImageError, match="image 1 is visual tokens, without pixels"):
+        seen.decode(0)
+    assert torch.equal(example["input_ids"], plain["input_ids"])
+    assert not {"views", "image_features"} & set(example)
+    assert [each.shape for each in example["image_tokens"]] == [(6, 2)]
+    assert processor.views_made == 1
+
+
+def test_visual_tokens_of_another_number_are_a_bad_sample():
+    few = SeenTokens(torch.ones(4, 2), 16, 24)
+    said = "image 1 has 4 visual tokens that were made before, and this model makes 6 of it"
+    assert reason(sample("<image>q", "a", images=(few,))) == said
 
 
 def test_labels_of_the_sample_are_handed_on():

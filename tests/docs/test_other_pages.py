@@ -49,6 +49,18 @@ def test_the_compress_page_names_every_flag() -> None:
                 assert f"| `--{field.name.replace('_', '-')}` |{cell}|" in text
 
 
+def test_the_encode_page_names_every_flag() -> None:
+    from opticnerve.cli.encode import KeptFlags, RunFlags
+
+    text = (pages.ROOT / "docs" / "encode.md").read_text()
+    for group in (KeptFlags, RunFlags):
+        for field in fields(group):
+            if field.name != "method_option":
+                is_shown = field.default is not False and field.default not in ("", None)
+                cell = f" `{field.default}` " if is_shown else " "
+                assert f"| `--{field.name.replace('_', '-')}` |{cell}|" in text
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(pages.ROOT)))
 def test_links_within_the_project_lead_somewhere(page: pages.Path) -> None:
     for link in pages.links(page.read_text()):

@@ -86,8 +86,8 @@ def arena(
     try:
         with quietly(), _pool(engine, jobs) as pool, ArenaWatch() as watch:
             outcome = run_arena(settings, folder, only=only, pool=pool, command=command, listener=watch)
-    except StoppedError as error:
-        complain(str(error))
+    except (StoppedError, KeyboardInterrupt) as error:
+        complain(str(error) or f"interrupted: cells that are done in {folder} are kept; the same command goes on there")
         return INTERRUPTED
     print_outcome(outcome, as_json=json)
     return 0 if json else report(str(folder))

@@ -70,7 +70,7 @@ class EncodeWatch:
             originals = listing.num_pictures - listing.num_duplicates
             same = f", {listing.num_duplicates:,} of them identical to others" if listing.num_duplicates else ""
             done = f"; {originals - num_missing:,} are done or another process's" if num_missing < originals else ""
-            self._say(f"{listing.num_pictures:,} pictures{same}, {listing.num_shards:,} shards{done}")
+            self._say(f"{_several(listing.num_pictures, 'picture')}{same}, {_several(listing.num_shards, 'shard')}{done}")
 
     def stepped(self, step: "Step") -> None:
         """Hear what was done."""
@@ -135,10 +135,14 @@ def print_verified(found: "Verified", *, folder: str) -> None:
         complain(fault)
     say(
         f"{folder}: {found.num_images:,} images ({found.num_duplicates:,} duplicates), {found.num_skipped:,} skipped, "
-        f"{found.num_rows:,} rows in {found.num_shards:,} shards."
+        f"{found.num_rows:,} rows in {_several(found.num_shards, 'shard')}."
     )
     if found.faults:
         say(f"{len(found.faults)} faults: delete the shards that are named, and give the same encode command again.")
         return
     changed = f" {found.num_changed} of their pictures have changed since, or are gone." if found.num_changed else ""
     say(f"All checksums and counts are right; the numbers of {found.num_read:,} images were read.{changed}")
+
+
+def _several(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
