@@ -1,15 +1,17 @@
 """Images to stored features: `opticnerve encode` beside what one would write with transformers, in one run.
 
 python benchmarks/encode_images.py --encoder bundled --images 200 --rounds 3
+python benchmarks/encode_images.py --encoder bundled --images 200 --rounds 3 --precision bf16
 python benchmarks/encode_images.py --encoder vit --images 60 --rounds 1
 
 Every way runs in a process of its own, one after another, round after round; loading the model is not counted. Each
-writes the features of all tiles in bfloat16. Memory is the largest sum over a way's processes of what is theirs alone
-and their part of what they share.
+computes in the same precision, and writes the features of all tiles in bfloat16. Memory is the largest sum over a way's
+processes of what is theirs alone and their part of what they share.
 """
 
 import argparse
 import json
+import resource
 import statistics
 import subprocess
 import sys
@@ -127,15 +129,18 @@ def by_hand(
     return num_tiles
 
 
-def run_way(way: str, pictures: Path, out: Path, *, encoder_name: str, tile_px: int, workers: int) -> dict[str, Any]:
+def run_way(given: argparse.Namespace) -> dict[str, Any]:
     """Run one way, and measure from the first picture to the last file."""
     from opticnerve.encode.run import Limits, encode_pictures
     from opticnerve.encode.settings import EncodeSettings
     from opticnerve.views import ViewSettings
 
+    way, pictures, out = given.way, Path(given.pictures), Path(given.out)
+    tile_px, workers = given.tile_px, given.workers
     paths = sorted(pictures.iterdir())
-    views = ViewSettings(encoder=encoder_name)
+    views = ViewSettings(encoder=given.encoder)
     encoder = views.load().encoder
+    before = time.process_time()
     if way == "encoder alone":
         # Time does not depend on pixels: full batches of one picture's, as many as there are tiles.
         tiling = views.load().tiling
@@ -146,17 +151,20 @@ def run_way(way: str, pictures: Path, out: Path, *, encoder_name: str, tile_px: 
             for first in range(0, num_tiles, TILES_PER_CALL):
                 encoder(pixels[: num_tiles - first])
     elif way == "opticnerve":
-        settings = EncodeSettings(views=views, keep="features", tiles_per_call=TILES_PER_CALL)
+        settings = EncodeSettings(
+            views=views, keep="features", tiles_per_call=TILES_PER_CALL, precision=given.precision
+        )
         start = time.perf_counter()
         num_tiles = encode_pictures([str(pictures)], out, settings, limits=Limits(num_workers=workers)).done.num_tiles
     else:
         start = time.perf_counter()
         num_tiles = by_hand(paths, encoder, out, tile_px=tile_px, workers=workers if way == "DataLoader" else 0)
-    return {"seconds": time.perf_counter() - start, "images": len(paths), "tiles": num_tiles}
+    return {"seconds": time.perf_counter() - start, "images": len(paths), "tiles": num_tiles, "cpu_before": before}
 
 
 def watched(command: Sequence[str]) -> tuple[dict[str, Any], int]:
     """Run a way in a process of its own, and watch how much memory it and its workers take."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     parent, peak = psutil.Process(process.pid), 0
     while process.poll() is None:
@@ -171,7 +179,10 @@ def watched(command: Sequence[str]) -> tuple[dict[str, Any], int]:
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} failed")
     text = cast("Any", process.stdout).read()
-    return json.loads(text.strip().splitlines()[-1]), peak
+    result: dict[str, Any] = json.loads(text.strip().splitlines()[-1])
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {**result, "cpu_seconds": used - result["cpu_before"]}, peak
 
 
 def main() -> None:
@@ -179,15 +190,10 @@ def main() -> None:
     given = _parse()
     if given.way:
         torch.set_num_threads(given.threads)
-        result = run_way(
-            given.way,
-            Path(given.pictures),
-            Path(given.out),
-            encoder_name=given.encoder,
-            tile_px=given.tile_px,
-            workers=given.workers,
-        )
-        print(json.dumps(result))
+        # Ours sets the precision itself.
+        is_half = given.precision == "bf16" and given.way != "opticnerve"
+        with torch.autocast("cpu", torch.bfloat16, enabled=is_half):
+            print(json.dumps(run_way(given)))
         return
     with tempfile.TemporaryDirectory() as scratch:
         pictures, vit = Path(scratch, "pictures"), Path(scratch, "vit")
@@ -203,7 +209,8 @@ def main() -> None:
                 encoder = str(vit) if given.encoder == "vit" else given.encoder
                 own = ["--way", way, "--pictures", str(pictures), "--out", str(out), "--encoder", encoder]
                 rest = ["--tile-px", str(TILE_PX[given.encoder]), "--threads", str(given.threads)]
-                command = [sys.executable, __file__, *own, *rest, "--workers", str(given.workers)]
+                last = ["--workers", str(given.workers), "--precision", given.precision]
+                command = [sys.executable, __file__, *own, *rest, *last]
                 found[way].append(watched(command))
                 print(f"{way}: {found[way][-1][0]['seconds']:.1f} s, {found[way][-1][1] / 2**20:.0f} MiB", flush=True)
     _report(given, found)
@@ -214,6 +221,7 @@ def _report(given: argparse.Namespace, found: dict[str, list[tuple[dict[str, Any
     rows = {
         way: {
             "seconds": statistics.median(result["seconds"] for result, _ in runs),
+            "cpu_seconds": statistics.median(result["cpu_seconds"] for result, _ in runs),
             "images": runs[0][0]["images"],
             "tiles": runs[0][0]["tiles"],
             "peak_mib": round(statistics.median(peak for _, peak in runs) / 2**20),
@@ -224,11 +232,14 @@ def _report(given: argparse.Namespace, found: dict[str, list[tuple[dict[str, Any
         for way, runs in found.items()
     }
     for way, row in rows.items():
-        print(f"{way:16} {row['seconds']:8.1f} s  {row['times_as_long']:.2f} x opticnerve's  {row['peak_mib']} MiB")
+        print(
+            f"{way:16} {row['seconds']:8.1f} s  {row['times_as_long']:.2f} x opticnerve's  "
+            f"{row['cpu_seconds']:.1f} s of all cores  {row['peak_mib']} MiB"
+        )
     if given.json:
         path = Path(given.json)
         known = json.loads(path.read_text()) if path.is_file() else {}
-        known[given.encoder] = {
+        known[f"{given.encoder} {given.precision}"] = {
             "ways": rows,
             "rounds": given.rounds,
             "threads": given.threads,
@@ -246,6 +257,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2, help="of torch in the main process")
     parser.add_argument("--workers", type=int, default=1, help="processes that decode, where a way has some")
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"), help="that encoders compute in")
     parser.add_argument("--json", default="", help="file to write the results into")
     parser.add_argument("--commit", default="", help="of the measured code, for the record")
     parser.add_argument("--way", default="", help=argparse.SUPPRESS)

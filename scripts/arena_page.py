@@ -40,7 +40,13 @@ START, END = "<!-- measured by the arena -->", "<!-- end of measured by the aren
 
 
 def measured(
-    folder: ArenaFolder, summary: Summary, *, charts: Sequence[str], commit: str = "", seconds: Sequence[float] = ()
+    folder: ArenaFolder,
+    summary: Summary,
+    *,
+    charts: Sequence[str],
+    commit: str = "",
+    seconds: Sequence[float] = (),
+    note: str = "",
 ) -> str:
     """Write the part of the page that is made from an arena.
 
@@ -50,6 +56,7 @@ def measured(
         charts: names of those that there are, keys of `CHARTS`.
         commit: of the library that ran it.
         seconds: how long each run into the folder took.
+        note: a sentence about how it ran.
     """
     drawn = {name: f"![{CHARTS[name]}]({ASSETS}/{name}.png)" for name in CHARTS if name in charts}
     parts = [
@@ -58,7 +65,7 @@ def measured(
         "\n".join(f"* {sentence}" for sentence in summary.advice),
         drawn.get("ranking", ""),
         "## How it ran",
-        _facts(folder, summary, commit=commit, seconds=seconds),
+        _facts(folder, summary, commit=commit, minutes=_minutes(seconds, note)),
         "## Methods and budgets",
         f"Exact match in percent over all questions, with its interval over {summary.rows[0].score.covers}. **Bold**:"
         " beats every baseline of its budget. *Italic*: a baseline.",
@@ -87,21 +94,23 @@ def measured(
     return "\n\n".join(part for part in parts if part)
 
 
-def _facts(folder: ArenaFolder, summary: Summary, *, commit: str, seconds: Sequence[float]) -> str:
+def _minutes(seconds: Sequence[float], note: str) -> str:
+    stops = f", in {len(seconds)} runs: it was stopped in between." if len(seconds) > 1 else ""
+    return " ".join(part for part in (" + ".join(f"{one / 60:.0f}" for one in seconds) + stops, note) if part)
+
+
+def _facts(folder: ArenaFolder, summary: Summary, *, commit: str, minutes: str) -> str:
     settings = folder.settings
     hardware: Any = settings.hardware
     if isinstance(hardware, Mapping):
         hardware = ", ".join(f"{str(name).replace('_', ' ')}: {value}" for name, value in hardware.items())
-    minutes = " + ".join(f"{one / 60:.0f}" for one in seconds)
     facts = {
         "command": f"`{_command(settings.command)}`" if settings.command else "",
         "commit": f"`{commit}`" if commit else "",
         "date": settings.date[:10],
         "hardware": hardware,
         "versions": ", ".join(f"{name} {version}" for name, version in settings.versions.items()),
-        "minutes": minutes + (f", in {len(seconds)} runs: it was stopped in between" if len(seconds) > 1 else ""),
-        "training": f"{sum(one.train_seconds for one in folder.results) / 60:.0f} minutes of one thread,"
-        " searches of learning rates aside",
+        "minutes": minutes,
         "asked": f"{summary.num_questions:,} questions about {summary.num_images:,} pages, with seeds"
         f" {', '.join(map(str, summary.seeds))}",
         "missing": "; ".join(folder.missing),
@@ -121,8 +130,11 @@ def _budgets(summary: Summary) -> list[int]:
 
 
 def _of_budget(summary: Summary, tokens: int) -> list[Row]:
-    rows = [row for row in summary.rows if row.group.tokens == tokens]
-    return sorted(rows, key=lambda row: -row.score.estimate)
+    return [row for row in _ordered(summary) if row.group.tokens == tokens]
+
+
+def _ordered(summary: Summary) -> list[Row]:
+    return sorted(summary.rows, key=lambda row: (-row.group.tokens, -row.score.estimate))
 
 
 def _scores(summary: Summary) -> tuple[Sequence[str], list[Sequence[str]]]:
@@ -150,7 +162,7 @@ def _costs(summary: Summary) -> tuple[Sequence[str], list[Sequence[str]]]:
             f"{row.group.train_seconds:.0f}", f"x {row.group.rate:g}",
             "" if row.equal_time_loss is None else f"{row.equal_time_loss:.3f}",
         )
-        for size in _budgets(summary) for row in _of_budget(summary, size)
+        for row in _ordered(summary)
     ]  # fmt: skip
     return head, rows
 
@@ -168,24 +180,22 @@ def _separable(folder: ArenaFolder, summary: Summary) -> tuple[Sequence[str], li
             rng = np.random.default_rng(0)
             found = compare_with_best(fair, cells, rng=rng, error_rate=error_rate, noise=noise, num_draws=draws)
             (best,) = {one.other for one in found}
-            level, worse = (_listed(found, verdict) for verdict in ("not separable", "worse"))
+            level, worse = (_listed(found, verdict, "cell") for verdict in ("not separable", "worse"))
             rows.append((str(size), best, level or "none", worse or "none"))
     return ("tokens", "best", "not separable from it", "worse"), rows
 
 
-def _listed(found: Sequence[Difference], verdict: str) -> str:
-    return "<br>".join(f"{one.cell} {points(one)}" for one in found if one.verdict == verdict)
+def _listed(found: Sequence[Difference], verdict: str, name: str) -> str:
+    return "<br>".join(f"{getattr(one, name)} {points(one)}" for one in found if one.verdict == verdict)
 
 
 def _unbeaten(summary: Summary) -> tuple[Sequence[str], list[Sequence[str]]]:
-    rows: list[Sequence[str]] = []
-    for row in sorted(summary.rows, key=lambda row: (-row.group.tokens, -row.score.estimate)):
-        if row.versus:
-            sides = [
-                "<br>".join(f"{one.other} {points(one)}" for one in row.versus if one.verdict == verdict)
-                for verdict in ("better", "not separable", "worse")
-            ]
-            rows.append((row.group.name, *sides))
+    verdicts = ("better", "not separable", "worse")
+    rows = [
+        (row.group.name, *(_listed(row.versus, verdict, "other") for verdict in verdicts))
+        for row in _ordered(summary)
+        if row.versus
+    ]
     return ("method", "better than", "not separable from", "worse than"), rows
 
 
@@ -205,12 +215,15 @@ def _spreads(summary: Summary) -> Iterator[str]:
     """Say how far methods lie apart, and how far budgets do."""
     sizes = [size for size in _budgets(summary) if len(_of_budget(summary, size)) > 1]
     for size in sizes:
-        best, *_, last = _of_budget(summary, size)
-        apart = 100 * (best.score.estimate - last.score.estimate)
-        yield (
-            f"At {size} tokens: from {100 * last.score.estimate:.1f} % ({last.group.contender}) to"
-            f" {100 * best.score.estimate:.1f} % ({best.group.contender}), {apart:.1f} points."
-        )
+        for is_baseline, what in ((False, "methods"), (True, "baselines")):
+            rows = [row for row in _of_budget(summary, size) if row.group.is_baseline is is_baseline]
+            if len(rows) > 1:
+                best, last = rows[0], rows[-1]
+                yield (
+                    f"{what.capitalize()} at {size} tokens: from {100 * last.score.estimate:.1f} %"
+                    f" ({last.group.contender}) to {100 * best.score.estimate:.1f} % ({best.group.contender}),"
+                    f" {100 * (best.score.estimate - last.score.estimate):.1f} points."
+                )
     found = {(row.group.contender, row.group.tokens): row.score.estimate for row in summary.rows}
     for large, small in pairwise(sizes):
         names = [name for name, size in found if size == large and (name, small) in found]
@@ -234,6 +247,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="of an arena")
     parser.add_argument("--commit", default="", help="of the library that ran it")
+    parser.add_argument("--note", default="", help="a sentence about how it ran")
     parser.add_argument("--page", type=Path, default=PAGE, help="where it stands; its charts go beside it")
     options = parser.parse_args()
     files = {path.name: path for path in write_report(options.folder)}
@@ -241,7 +255,8 @@ def main() -> None:
     seconds = options.folder / SECONDS
     runs = [float(one) for one in seconds.read_text().split()] if seconds.exists() else []
     folder = read_folder(options.folder)
-    block = measured(folder, summarise(folder), charts=charts, commit=options.commit, seconds=[one for one in runs if one > 60])
+    runs = [one for one in runs if one > 60]  # shorter ones found everything done
+    block = measured(folder, summarise(folder), charts=charts, commit=options.commit, seconds=runs, note=options.note)
     assets = options.page.parent / ASSETS
     assets.mkdir(parents=True, exist_ok=True)
     for name in (*(f"{chart}.png" for chart in charts), "results.csv"):

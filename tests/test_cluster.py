@@ -1,15 +1,19 @@
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Generator
+from pathlib import Path
 from time import monotonic
+from types import SimpleNamespace
 
 import pytest
 
 from opticnerve import cluster
-from opticnerve.cluster import connected, num_slots
+from opticnerve.cluster import check_shared, connected, enter, num_slots
 from opticnerve.errors import ClusterError
 
 JOIN = """
@@ -86,6 +90,29 @@ def test_a_cluster_is_started_joined_left_and_ended_without_a_word(capfd: pytest
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_cluster_without_cpus_is_refused() -> None:
-    with connected(None, num_cpus=0), pytest.raises(ClusterError, match="the Ray cluster has no CPUs: start a node"):
+def test_work_takes_gpus_where_there_are_any_and_cpus_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    for resources, wanted in (({"CPU": 8.0, "GPU": 2.0}, ("GPU", 2)), ({"CPU": 8.0}, ("CPU", 8))):
+        monkeypatch.setattr(cluster, "load_ray", lambda given=resources: SimpleNamespace(cluster_resources=given.copy))
+        assert num_slots() == wanted
+    monkeypatch.setattr(cluster, "load_ray", lambda: SimpleNamespace(cluster_resources=dict))
+    with pytest.raises(ClusterError, match="the Ray cluster has no CPUs: start a node"):
         num_slots()
+
+
+def test_a_file_that_no_node_shares_is_missed_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "new" / "file"
+    late = threading.Timer(0.3, lambda: (path.parent.mkdir(), path.touch()))
+    late.start()
+    check_shared(path)
+    late.join()
+    monkeypatch.setattr(cluster, "SHARED_SECONDS", 0.1)
+    said = f"{tmp_path}/other was written by a worker, but is not there on this machine: --out has to be a folder that"
+    with pytest.raises(ClusterError, match=re.escape(said)):
+        check_shared(tmp_path / "other")
+
+
+def test_a_node_without_the_folder_of_the_command_is_named(tmp_path: Path) -> None:
+    home, said = Path.cwd(), "nowhere, where the command was given, is not there on node .*: give it in a folder that"
+    with pytest.raises(ClusterError, match=said):
+        enter(str(tmp_path / "nowhere"))
+    assert Path.cwd() == home

@@ -9,13 +9,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 from opticnerve.errors import ClusterError, first_line
 
 ANSWER_SECONDS = 30.0
 """That a cluster is waited for."""
+SHARED_SECONDS = 90.0
+"""That a shared folder is given to show what another node has written."""
 _REACH_SECONDS = 5.0
 """That its machine is waited for."""
 _STORE_BYTES = 256 * 2**20
@@ -104,6 +108,46 @@ def num_slots() -> tuple[str, int]:
         if count := int(resources.get(kind, 0)):
             return kind, count
     raise ClusterError("the Ray cluster has no CPUs: start a node with `ray start --address HOST:PORT --num-cpus N`")
+
+
+def enter(folder: str) -> None:
+    """Make a folder the one that paths are relative to, in a worker on any node.
+
+    Args:
+        folder: where the command was given.
+
+    Raises:
+        ClusterError: this node has no such folder.
+    """
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise ClusterError(
+            f"{folder}, where the command was given, is not there on node {socket.gethostname()}: give it in a folder"
+            " that all nodes of the cluster share, by the same path"
+        ) from error
+
+
+def check_shared(path: Path) -> None:
+    """Wait until a file is seen here that a worker has written, perhaps on another node.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        ClusterError: it does not appear.
+    """
+    until = monotonic() + SHARED_SECONDS
+    while not path.is_file():
+        if monotonic() > until:
+            raise ClusterError(
+                f"{path} was written by a worker, but is not there on this machine: --out has to be a folder that all"
+                " nodes of the cluster share, by the same path"
+            )
+        for folder in (path.parent.parent, path.parent):
+            with suppress(OSError, StopIteration):  # a network file system looks again when a folder is listed
+                next(folder.iterdir())
+        sleep(0.2)
 
 
 def _check_same(ray: Any, address: str | None) -> None:  # noqa: ANN401

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from arena.small import SETTINGS, small
-from opticnerve.arena.baselines import BASELINES
+from opticnerve.arena.baselines import BASELINES, beside_baselines
 from opticnerve.arena.cells import groups
 from opticnerve.arena.config import LANGUAGE_MODEL
 from opticnerve.arena.load import arena_names, load_arena
@@ -56,6 +56,14 @@ def test_the_bundled_language_model_is_small_and_has_a_card() -> None:
     assert sum(file.stat().st_size for file in files) < 1_000_000
 
 
+def test_methods_that_run_alone_have_the_baselines_beside_them() -> None:
+    config = load_arena("quick")
+    assert beside_baselines(config, ["tome", "ldpv2"]) == (*BASELINES, "tome", "ldpv2")
+    assert beside_baselines(config, ["tome", "pool"]) == (*BASELINES, "tome")
+    assert beside_baselines(config, ["pool"]) == ("pool",)
+    assert beside_baselines(config, []) == ()
+
+
 def test_overrides_reach_into_stages() -> None:
     config = load_arena("quick", ["stages.1.steps=7", "seeds=[3]"])
     assert (config.stages[1].steps, config.seeds) == (7, (3,))
@@ -77,7 +85,7 @@ def test_overrides_reach_into_stages() -> None:
             'contender "a" looks through "wide"; views: 64 px',
         ),
         ({"contenders": [{"name": "a", "at": {}}]}, "contenders.0.at: Dictionary should have at least 1 item"),
-        ({"contender": []}, 'unknown key "contender" in an arena config. Did you mean contenders? Known: '),
+        ({"contender": []}, 'unknown key "contender" in an arena config. Did you mean contenders or encoder? Known: '),
         ({"contenders": [{**CONTENDER, "name": "pool"}]}, '"pool" is or claims to be a baseline; none, resized,'),
         ({"contenders": [{**CONTENDER, "is_baseline": True}]}, '"divprune" is or claims to be a baseline'),
         ({"reductions": [9]}, 'view "64 px" cannot be shrunk 3 times for the baseline "resized" at 9x: 64 px is not a'),

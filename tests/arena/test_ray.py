@@ -13,6 +13,7 @@ import pytest
 
 from arena.small import small
 from arena.test_run import Listener, contents
+from opticnerve import cluster
 from opticnerve.arena import ray_pool
 from opticnerve.arena.config import ArenaConfig
 from opticnerve.arena.pool import Said, Work, run_cells
@@ -28,7 +29,7 @@ ONLY = ("divprune", "pool")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def cluster() -> Generator[None]:
+def two_cpus() -> Generator[None]:
     """Two CPUs of this machine, whether it has them or not."""
     with connected(None, num_cpus=2):
         yield
@@ -100,12 +101,13 @@ def run_one(config: ArenaConfig, out: Path) -> None:
     run_cells(config, cells[:1], out, pool=RayPool(), done=lambda *_: None)
 
 
+@pytest.mark.slow
 def test_a_cell_whose_workers_die_each_time_ends_the_arena(
     config: ArenaConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notes = str(tmp_path)
 
-    def die(_: Work) -> Said:
+    def die(*_: Any) -> Said:
         Path(notes, str(os.getpid())).touch()
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError
@@ -121,7 +123,7 @@ def test_a_cell_whose_workers_die_each_time_ends_the_arena(
 def test_a_worker_that_is_asked_to_stop_is_like_one_that_dies(
     config: ArenaConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray_pool, "_run", lambda _: Said(kind="stopped", result={}, words=""))
+    monkeypatch.setattr(ray_pool, "_run", lambda *_: Said(kind="stopped", result={}, words=""))
     with pytest.raises(TrainingError, match=r"its worker died 3 times \(asked to stop\)"):
         run_one(config, tmp_path)
 
@@ -134,7 +136,7 @@ def test_what_goes_wrong_on_a_node_is_told_here(
     with pytest.raises(TrainingError, match='cell none-1x-seed0-rate1: unknown chat template "plan"'):
         run_one(broken, tmp_path)
 
-    def other_versions(_: Work) -> Said:
+    def other_versions(*_: Any) -> Said:
         raise ModuleNotFoundError("No module named 'peft'")
 
     monkeypatch.setattr(ray_pool, "_run", other_versions)
@@ -145,10 +147,10 @@ def test_what_goes_wrong_on_a_node_is_told_here(
 def test_a_folder_that_the_nodes_do_not_share_is_found_out(
     config: ArenaConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray_pool, "_SEEN_SECONDS", 0.1)
-    monkeypatch.setattr(ray_pool, "_run", lambda _: Said(kind="done", result={"a": 1}, words=""))
+    monkeypatch.setattr(cluster, "SHARED_SECONDS", 0.1)
+    monkeypatch.setattr(ray_pool, "_run", lambda *_: Said(kind="done", result={"a": 1}, words=""))
     with pytest.raises(
-        ClusterError, match="result.json is not there on this machine: --out has to be a folder that all"
+        ClusterError, match="result.json was written by a worker, but is not there on this machine: --out"
     ):
         run_one(config, tmp_path)
 

@@ -72,8 +72,8 @@ def test_tables_are_what_counting_one_by_one_gives(out: Path, written: tuple[Pat
         own = [one for one in cells(out) if f"{one['contender']}-{one['reduction']}x" == row["name"]]
         for name in ("tokens", "encoder_flops", "connector_flops", "prefill_flops", "kv_bytes", "trainable_params"):
             assert float(row[name]) == own[0][name]
-        for name in ("first_token_ms", "train_seconds"):  # of two seeds, the median is the mean
-            assert float(row[name]) == pytest.approx(sum(one[name] for one in own) / 2)
+        for name in ("first_token_ms", "train_seconds"):  # what else the machine does only adds to them
+            assert float(row[name]) == pytest.approx(min(one[name] for one in own))
         if row["less_pool"]:
             base = share(out, f"pool-{row['reduction']}x")
             assert float(row["less_pool"]) == pytest.approx(float(row["score"]) - base)

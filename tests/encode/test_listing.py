@@ -213,11 +213,21 @@ def test_a_listing_to_which_nothing_is_added_is_not_written_again(tmp_path: Path
     assert source.read_ids == []
 
 
-def test_a_new_picture_is_compared_with_the_digest_of_an_old_one_that_is_gone(tmp_path: Path):
-    make(Held({"a": b"one", "b": b"one"}), tmp_path)
-    source = Ended({"c": b"two", "d": b"one"})
+@pytest.mark.parametrize("length", [1, 100_000])
+def test_a_new_picture_is_compared_with_the_digest_of_an_old_one_that_is_gone(tmp_path: Path, length: int):
+    make(Held({"a": b"one" * length, "b": b"one" * length}), tmp_path)
+    source = Ended({"c": b"two" * length, "d": b"one" * length})
     assert column(make(source, tmp_path), "same_as") == [None, 0, None, 0]
-    assert source.read_ids == ["c", "d"]
+    assert (source.ends_ids, source.read_ids) == ([], ["c", "d"])
+
+
+def test_duplicates_that_were_kept_stay_when_later_ones_are_not(tmp_path: Path):
+    source = Held({"a": b"one", "b": b"one"})
+    make(source, tmp_path, keep_duplicates=True)
+    source.contents |= {"c": b"one", "d": b"two"}
+    listed = make(source, tmp_path)
+    assert column(listed, "same_as") == [None, None, 0, None]
+    assert column(listed, "shard") == [0, 0, None, 1]
 
 
 def test_a_new_picture_is_not_taken_for_an_old_one_that_has_changed_its_length(tmp_path: Path):

@@ -90,12 +90,18 @@ def test_a_batch_has_as_many_placeholders_as_its_budget_gives_tokens(parts: Path
     assert [one.num_image_tokens(28, 28) for one in budgets.processors] == [16, 4]
 
 
-def test_budgets_share_their_weights_and_running_averages(parts: Path, tmp_path: Path) -> None:
-    budgets, _ = opened(elastic(parts), tmp_path)
+def test_budgets_share_their_weights_and_buffers_whatever_became_of_them(parts: Path, tmp_path: Path) -> None:
+    budgets, _ = opened(elastic(parts, method="qwen_vl_resampler", budgets=QUERIES), tmp_path)
     for turn in (0, 1, 0):
         budgets.take(turn)
+        own = budgets.projector.connector
+        for module in own.modules():  # as a move to another device leaves them
+            for name, buffer in module.named_buffers(recurse=False):
+                setattr(module, name, buffer.clone())
+    budgets.take(1)
     mine, other = (connector.state_dict(keep_vars=True) for connector in budgets.connectors)
     assert list(mine) == list(other)
+    assert "blocks.2.table" in mine
     assert all(mine[name] is other[name] for name in mine)
 
 

@@ -208,8 +208,8 @@ def test_the_shipped_recipe_trains_on_what_its_first_lines_encode(parts: Path, n
     places = {"path": parts / "data.json", "images": no_images, "stored": stored}
     own = [f"stages.*.data.0.{key}={value}" for key, value in places.items()]
     small = ["stages.*.batch_size=4", "stages.*.micro_batch_size=2", "stages.*.steps=1"]
-    before = run(load_recipe("from_tokens", [*own, *small]), tmp_path / "out")
-    assert (before / "model.safetensors").is_file()
+    trained_model = run(load_recipe("from_tokens", [*own, *small]), tmp_path / "out")
+    assert (trained_model / "model.safetensors").is_file()
     assert not read_bad_samples(tmp_path / "out" / "bad_samples.jsonl")
 
 
@@ -287,6 +287,16 @@ def test_features_of_other_weights_are_refused(parts: Path, features: str, tmp_p
     stored = edited(features, tmp_path / "stored", encoder_sha256="0123456789abcdef")
     found = refusal(parts, tmp_path / "out", data=data_of(parts, stored, parts / "images"))
     assert "would: encoder_sha256 is 0123456789ab... there, " in found
+
+
+@pytest.mark.parametrize(
+    ("levels", "said"), [([0, 2], "levels is [0, 2] there, [] here"), (None, "levels is null there, [] here")]
+)
+def test_features_of_other_layers_are_refused(
+    parts: Path, features: str, tmp_path: Path, levels: list[int] | None, said: str
+) -> None:
+    stored = edited(features, tmp_path / "stored", levels=levels)
+    assert said in refusal(parts, tmp_path / "out", data=data_of(parts, stored, parts / "images"))
 
 
 def test_features_do_not_depend_on_the_connector_and_tokens_do(

@@ -1,5 +1,6 @@
 """What a method has to beat: always there, whatever a configuration names."""
 
+from collections.abc import Sequence
 from math import isqrt
 from typing import cast
 
@@ -44,6 +45,20 @@ def with_baselines(config: ArenaConfig) -> ArenaConfig:
     return config.model_copy(
         update={"views": (*config.views, *smaller.values()), "contenders": (*found, *config.contenders)}
     )
+
+
+def beside_baselines(config: ArenaConfig, only: Sequence[str]) -> tuple[str, ...]:
+    """Add the baselines to methods that are to run alone.
+
+    Args:
+        config: with baselines.
+        only: names of contenders; baselines among them, without any method, stay what they are.
+
+    Returns:
+        The names, each once; none stand for all, as before.
+    """
+    bases = [one.name for one in config.contenders if one.is_baseline]
+    return tuple(dict.fromkeys((*bases, *only) if set(only) - set(bases) else only))
 
 
 def _baseline(name: str, at: dict[int, Entrant]) -> Contender:

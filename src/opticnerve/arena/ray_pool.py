@@ -1,13 +1,11 @@
 """Cells on a Ray cluster, each a task of its own."""
 
-from contextlib import suppress
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Any
 
 from opticnerve.arena.cells import RESULT
 from opticnerve.arena.pool import GO_ON, Said, Work
-from opticnerve.cluster import load_ray, num_slots
+from opticnerve.cluster import check_shared, enter, load_ray, num_slots
 from opticnerve.errors import ClusterError, first_line
 from opticnerve.train.errors import TrainingError
 
@@ -15,8 +13,6 @@ NUM_TRIES = 3
 """Times that a cell is begun before its dying workers end the arena."""
 _STOP_SECONDS = 10.0
 """That cells are given to end."""
-_SEEN_SECONDS = 90.0
-"""That a shared folder is given to show what another node has written."""
 
 
 class RayPool:
@@ -52,7 +48,8 @@ class RayPool:
                 work, number = self._running.pop(task)
                 said, reason = self._said(task, work)
                 if said is not None and said.kind != "stopped":
-                    ended.append((work, _seen(work, work.result(said))))
+                    ended.append((work, work.result(said)))
+                    check_shared(work.cell.folder(work.config, work.out) / RESULT)
                 elif number < NUM_TRIES:
                     self._begin(work, number + 1)
                 else:
@@ -73,9 +70,7 @@ class RayPool:
     def _begin(self, work: Work, number: int) -> None:
         kind, _ = num_slots()
         needs = {"num_cpus": 1, "num_gpus": int(kind == "GPU"), "max_retries": 0}
-        # Another machine has another working folder.
-        plain = Work(config=work.config, cell=work.cell, out=Path(work.out).absolute())
-        self._running[self._ray.remote(**needs)(_run).remote(plain)] = work, number
+        self._running[self._ray.remote(**needs)(_run).remote(work, str(Path.cwd()))] = work, number
 
     def _said(self, task: Any, work: Work) -> tuple[Said | None, str]:  # noqa: ANN401
         """Return what a worker said, or why it died."""
@@ -92,21 +87,9 @@ class RayPool:
             return None, first_line(error)
 
 
-def _run(work: Work) -> Said:
+def _run(work: Work, home: str) -> Said:
+    try:
+        enter(home)
+    except ClusterError as error:
+        return Said(kind="wrong", result={}, words=str(error))
     return work.run_apart()
-
-
-def _seen(work: Work, result: dict[str, Any]) -> dict[str, Any]:
-    """Wait until the result stands in the arena's folder as this machine sees it."""
-    path, until = work.cell.folder(work.config, work.out) / RESULT, monotonic() + _SEEN_SECONDS
-    while not path.is_file():
-        if monotonic() > until:
-            raise ClusterError(
-                f"cell {work.name} is done, but {path} is not there on this machine: --out has to be a folder that all"
-                " nodes of the cluster share, by the same path"
-            )
-        for folder in reversed(path.parents[:2]):
-            with suppress(OSError, StopIteration):  # a network file system looks again when a folder is listed
-                next(folder.iterdir())
-        sleep(0.2)
-    return result

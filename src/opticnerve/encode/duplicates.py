@@ -45,13 +45,12 @@ class Contents:
         return self.sha256 != b""
 
     def same_as(self) -> Numbers:
-        """Return for each row the first row of identical content, which may be itself. Rows that are not new stay."""
+        """Return for each row the first row of identical content, which may be itself."""
         first = np.arange(len(self.num_bytes))
         rows = np.flatnonzero(self.is_hashed)
         if len(rows):
             _, firsts, groups = np.unique(self.sha256[rows], return_index=True, return_inverse=True)
             first[rows] = rows[firsts[groups]]
-        first[: self.first_new] = np.arange(self.first_new)
         return first
 
 

@@ -49,9 +49,8 @@ def open_folders(stage: Stage, start: Start) -> dict[str, StoredFolder]:
     made = _described(start)
     for name, folder in folders.items():
         settings = folder.about["settings"]
-        keys = [key for key in made["settings"] if key in settings]
-        keys = keys if folder.kind == "tokens" else [key for key in keys if not key.startswith("connector")]
-        theirs = {**_sight(folder.about["sight"]), **{key: settings[key] for key in keys}}
+        keys = [key for key in made["settings"] if folder.kind == "tokens" or not key.startswith("connector")]
+        theirs = {**_sight(folder.about["sight"]), **{key: settings.get(key) for key in keys}}
         ours = {**made["sight"], **{key: made["settings"][key] for key in keys}}
         found = list(differences(theirs, ours))
         if found:
@@ -115,12 +114,12 @@ def _described(start: Start) -> dict[str, Any]:
 
 def _sight(sight: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out what the encoder was called: its weights say which one it is."""
-    info = {key: value for key, value in sight["info"].items() if key != "name"}
+    info = {key: value for key, value in sight.get("info", {}).items() if key != "name"}
     return {**sight, "info": info}
 
 
 def _short(value: Any, place: str) -> str:  # noqa: ANN401 - JSON
-    if place.endswith("sha256"):
-        return f"{str(value)[:12]}..."
+    if place.endswith("sha256") and isinstance(value, str):
+        return f"{value[:12]}..."
     text = json.dumps(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -47,21 +47,21 @@ class Kept:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Result:
-    """One trained and evaluated cell."""
+class CellFacts:
+    """What a cell is, and what it costs."""
 
     contender: str
     """Name of who competes."""
     is_baseline: bool
     """Whether it is one of those that methods must beat."""
+    is_elastic: bool = False
+    """Whether one connector was trained for this and other budgets."""
     method: str
     """Of the connector."""
     view: str
     """How the image was looked at."""
     reduction: int
     """Features of the view for each visual token."""
-    seed: int
-    """Of the training."""
     rate: float
     """Factor on the learning rates."""
     tokens: int
@@ -80,18 +80,24 @@ class Result:
     """Parameters that were trained."""
     train_seconds: float
     """Of all stages."""
+    curve: tuple[tuple[int, float], ...] = ()
+    """Steps and losses of the last stage."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result(CellFacts):
+    """One trained and evaluated cell."""
+
+    seed: int
+    """Of the training."""
     steps: int
     """Of all stages."""
     answers: tuple[Reply, ...]
     """To the test."""
-    curve: tuple[tuple[int, float], ...] = ()
-    """Steps and losses of the last stage."""
     method_options: dict[str, Any] = field(default_factory=dict[str, Any])
     """Of the connector."""
     kept: tuple[Kept, ...] = ()
     """Of a few images, by selections."""
-    is_elastic: bool = False
-    """Whether it shares its training run with other budgets."""
 
     @property
     def group(self) -> str:

@@ -1,57 +1,30 @@
 """A contender at one budget, over all its seeds: what it is and what it costs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from statistics import fmean, median
+from dataclasses import dataclass, fields
+from statistics import fmean
+from typing import Any
 
 import numpy as np
 
 from opticnerve.arena.answers import Answered, AnswerTable, tabulate
-from opticnerve.arena.report.folder import Result
+from opticnerve.arena.report.folder import CellFacts, Result
 
 Curve = tuple[tuple[int, float], ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Group:
-    """A contender at one budget."""
+class Group(CellFacts):
+    """A contender at one budget.
+
+    Its milliseconds and seconds are those of the quickest seed, since whatever else the machine does only adds to them;
+    its curve is the mean over seeds.
+    """
 
     name: str
     """Contender and reduction."""
-    contender: str
-    """Who competes."""
-    is_baseline: bool
-    """Whether it is one of those that methods must beat."""
-    is_elastic: bool
-    """Whether one connector was trained for this and other budgets."""
-    method: str
-    """Of the connector."""
-    view: str
-    """How the image was looked at."""
-    reduction: int
-    """Features of the view for each visual token."""
-    tokens: int
-    """Visual tokens per image."""
-    encoder_flops: float
-    """Of the encoder, per image."""
-    connector_flops: float
-    """Of the connector, per image."""
-    prefill_flops: float
-    """Of the language model, until the first token."""
-    first_token_ms: float
-    """Measured milliseconds to the first token: median over seeds."""
-    kv_bytes: float
-    """Of the visual tokens' keys and values."""
-    trainable_params: int
-    """Parameters that were trained."""
-    train_seconds: float
-    """Of all stages: mean over seeds."""
-    rate: float
-    """Factor on the learning rates."""
     seeds: tuple[int, ...]
     """That are finished."""
-    curve: Curve
-    """Steps and losses of the last stage: mean over seeds."""
 
     @property
     def flops(self) -> float:
@@ -115,27 +88,13 @@ def equal_time_loss(mine: Group, groups: Sequence[Group]) -> float | None:
 
 
 def _group(name: str, cells: Sequence[Result]) -> Group:
-    first = cells[0]
-    return Group(
-        name=name,
-        contender=first.contender,
-        is_baseline=first.is_baseline,
-        is_elastic=first.is_elastic,
-        method=first.method,
-        view=first.view,
-        reduction=first.reduction,
-        tokens=first.tokens,
-        encoder_flops=first.encoder_flops,
-        connector_flops=first.connector_flops,
-        prefill_flops=first.prefill_flops,
-        first_token_ms=median(one.first_token_ms for one in cells),
-        kv_bytes=first.kv_bytes,
-        trainable_params=first.trainable_params,
-        train_seconds=fmean(one.train_seconds for one in cells),
-        rate=first.rate,
-        seeds=tuple(sorted({one.seed for one in cells})),
-        curve=_mean_curve([one.curve for one in cells]),
-    )
+    facts: dict[str, Any] = {field.name: getattr(cells[0], field.name) for field in fields(CellFacts)}
+    facts |= {
+        "first_token_ms": min(one.first_token_ms for one in cells),
+        "train_seconds": min(one.train_seconds for one in cells),
+        "curve": _mean_curve([one.curve for one in cells]),
+    }
+    return Group(**facts, name=name, seeds=tuple(sorted({one.seed for one in cells})))
 
 
 def _mean_curve(curves: Sequence[Curve]) -> Curve:

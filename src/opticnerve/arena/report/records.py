@@ -4,18 +4,15 @@ import csv
 import io
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from opticnerve.arena.differences import Difference
 from opticnerve.arena.intervals import Interval
-from opticnerve.arena.report.folder import ArenaFolder
+from opticnerve.arena.report.folder import ArenaFolder, CellFacts
 from opticnerve.arena.report.summary import Row, Summary
 
-_FACTS = (
-    "name", "contender", "is_baseline", "is_elastic", "method", "view", "reduction", "tokens", "encoder_flops",
-    "connector_flops", "prefill_flops", "first_token_ms", "kv_bytes", "trainable_params", "train_seconds", "rate",
-)  # fmt: skip
+_FACTS = ("name", *(field.name for field in fields(CellFacts) if field.name != "curve"))
 
 
 def to_csv(summary: Summary) -> str:

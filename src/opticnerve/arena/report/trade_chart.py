@@ -39,7 +39,7 @@ def time_chart(summary: Summary) -> Any:  # noqa: ANN401 - as above
     return dressed(
         _trade(summary, "ms", "time to first token (ms, measured)", apart_px=0),
         "Quality against time to first token",
-        "Exact match over all questions, with intervals; time is the median over seeds.",
+        "Exact match over all questions, with intervals; time is that of the quickest seed.",
         "Line and names: what nothing beats, neither quicker and as good nor better and as quick.",
     )
 

@@ -14,7 +14,7 @@ from opticnerve.data.samples import SeenImage, SeenTokens
 from opticnerve.data.stored.columns import Texts
 from opticnerve.data.stored.format import MANIFEST, SKIPPED, manifest_schema, skipped_schema
 from opticnerve.data.stored.shards import OpenShards
-from opticnerve.data.stored.tables import read_about, read_columns, read_group
+from opticnerve.data.stored.tables import read_about, read_columns, read_group, release_memory
 from opticnerve.errors import DataError
 
 Kind = Literal["tokens", "features"]
@@ -83,6 +83,7 @@ class StoredFolder:
         self._group: tuple[int, Any] = -1, None
         self._shards = OpenShards(self.path, name=self.kind)
         self._skipped = _Skipped(self.path / SKIPPED)
+        release_memory()
 
     def __reduce__(self) -> tuple[type["StoredFolder"], tuple[Path]]:
         """Leave open files behind, for worker processes."""

@@ -82,6 +82,11 @@ def read_group(file: Any, group: int, *, columns: list[str], path: Path) -> Any:
         raise damaged(path, error) from error
 
 
+def release_memory() -> None:
+    """Give back what reading columns has left over, which is as much as the columns."""
+    cast("Any", pa).default_memory_pool().release_unused()
+
+
 def damaged(path: Path, error: Exception) -> DataError:
     """Say that a file cannot be read.
 
