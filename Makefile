@@ -56,7 +56,7 @@ family: setup
 	$(BIN)/python scripts/bundled_family/train.py --out build/family
 	$(BIN)/python scripts/bundled_family/export.py --out build/family
 
-# half an hour on two quiet cores; stopped, it goes on where it was. Its page needs no network.
+# forty minutes on two quiet cores; stopped, it goes on where it was
 arena: setup
 	@mkdir -p build/arena
 	@begun=$$(date +%s); $(BIN)/opticnerve arena --out build/arena; status=$$?; \

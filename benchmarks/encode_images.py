@@ -11,6 +11,7 @@ processes of what is theirs alone and their part of what they share.
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -159,7 +161,9 @@ def run_way(given: argparse.Namespace) -> dict[str, Any]:
     else:
         start = time.perf_counter()
         num_tiles = by_hand(paths, encoder, out, tile_px=tile_px, workers=workers if way == "DataLoader" else 0)
-    return {"seconds": time.perf_counter() - start, "images": len(paths), "tiles": num_tiles, "cpu_before": before}
+    seconds = time.perf_counter() - start
+    written = sum(path.stat().st_size for path in out.rglob("*.safetensors"))
+    return {"seconds": seconds, "images": len(paths), "tiles": num_tiles, "cpu_before": before, "bytes": written}
 
 
 def watched(command: Sequence[str]) -> tuple[dict[str, Any], int]:
@@ -195,6 +199,7 @@ def main() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=is_half):
             print(json.dumps(run_way(given)))
         return
+    given.load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as scratch:
         pictures, vit = Path(scratch, "pictures"), Path(scratch, "vit")
         pictures.mkdir()
@@ -223,6 +228,7 @@ def _report(given: argparse.Namespace, found: dict[str, list[tuple[dict[str, Any
             "seconds": statistics.median(result["seconds"] for result, _ in runs),
             "cpu_seconds": statistics.median(result["cpu_seconds"] for result, _ in runs),
             "images": runs[0][0]["images"],
+            "bytes": runs[0][0]["bytes"],
             "tiles": runs[0][0]["tiles"],
             "peak_mib": round(statistics.median(peak for _, peak in runs) / 2**20),
             "times_as_long": statistics.median(
@@ -245,9 +251,20 @@ def _report(given: argparse.Namespace, found: dict[str, list[tuple[dict[str, Any
             "threads": given.threads,
             "workers": given.workers,
             "commit": given.commit,
+            "cpu": processor(),
+            "cores": len(os.sched_getaffinity(0)),
+            "date": datetime.now(UTC).date().isoformat(),
+            "load_before": given.load,
             "torch": torch.__version__,
         }
         path.write_text(json.dumps(known, indent=2) + "\n")
+
+
+def processor() -> str:
+    """Name the processor, where Linux says it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
 def _parse() -> argparse.Namespace:

@@ -52,6 +52,19 @@ def test_a_stop_is_told_with_how_to_go_on(
     assert "Run the same command again to go on" in capsys.readouterr().err
 
 
+def test_a_method_that_runs_alone_has_the_baselines_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def stop(*_: object, only: tuple[str, ...], **__: object) -> None:
+        asked.append(only)
+        raise StoppedError("stopped")
+
+    monkeypatch.setattr("opticnerve.arena.run.run_arena", stop)
+    for only in (("tome",), ("pool",), ()):
+        assert arena("quick", out=str(tmp_path), only=only) == 130
+    assert asked == [("none", "resized", "random_patches", "every_kth", "pool", "tome"), ("pool",), ()]
+
+
 def test_the_help_names_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
     app = make_app()
     if "arena" not in app:

@@ -39,11 +39,8 @@ def draw(folder: Path) -> str:
 
 
 def memory(process: psutil.Process) -> int:
-    """Bytes of a process and its workers: their own, and their part of what they share."""
-    total = 0
-    for one in [process, *process.children(recursive=True)]:
-        total += one.memory_full_info().pss
-    return total
+    """Bytes of a process and its workers; what they share counts twice, whoever else maps the same libraries."""
+    return sum(one.memory_info().rss for one in [process, *process.children(recursive=True)])
 
 
 @pytest.mark.slow
@@ -65,6 +62,6 @@ def test_memory_stays_flat_over_twenty_thousand_images(tmp_path: Path) -> None:
     early = max(size for done, size in seen if 2 <= done <= 5)
     late = max(size for done, size in seen if 15 <= done <= 19)
     print(f"peak with 2-5 shards done {early / 2**20:.0f} MiB, with 15-19 done {late / 2**20:.0f} MiB")  # noqa: T201
-    assert late < 1.1 * early
+    assert late < 1.05 * early
     found = verify(tmp_path / "out")
     assert (found.faults, found.num_images) == ([], COUNT)

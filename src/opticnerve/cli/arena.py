@@ -50,7 +50,7 @@ def arena(
         config: Name of a shipped arena (default, quick), or a YAML file; default if not given.
         out: Folder for results; runs/arena-NAME if not given.
         quick: The shipped arena "quick": few methods, one seed.
-        only: A contender to run now, baselines included; once for each. All if not given.
+        only: A contender to run now, once for each; methods have all baselines beside them. All if not given.
         set_: KEY=VALUE, such as seeds=[0,1,2] or stages.1.steps=400; once for each value.
         jobs: Cells at once; 0 is one for each core, or a single one where there is a GPU; with Ray, one for each GPU.
         engine: What runs the cells.
@@ -60,6 +60,7 @@ def arena(
     import sys
     from pathlib import Path
 
+    from opticnerve.arena.baselines import beside_baselines
     from opticnerve.arena.load import load_arena
     from opticnerve.cli.arena_watch import ArenaWatch, print_outcome
     from opticnerve.cli.quiet import quietly
@@ -85,7 +86,9 @@ def arena(
     command = shlex.join(["opticnerve", *sys.argv[1:]])
     try:
         with quietly(), _pool(engine, jobs) as pool, ArenaWatch() as watch:
-            outcome = run_arena(settings, folder, only=only, pool=pool, command=command, listener=watch)
+            outcome = run_arena(
+                settings, folder, only=beside_baselines(settings, only), pool=pool, command=command, listener=watch
+            )
     except (StoppedError, KeyboardInterrupt) as error:
         complain(str(error) or f"interrupted: cells that are done in {folder} are kept; the same command goes on there")
         return INTERRUPTED

@@ -111,7 +111,9 @@ def encode_on_ray(work: Work, shards: Sequence[int]) -> Iterator[Step]:
     ray = load_ray()
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     pool = divide(nodes, num_workers=work.num_workers, on_gpus=work.settings.device != "cpu")
-    theirs = replace(work, num_workers=min(work.num_workers, pool.num_cpus - 1))
+    # An actor with a GPU sees that one alone, whatever its number is for others.
+    settings = replace(work.settings, device="cuda") if pool.num_gpus else work.settings
+    theirs = replace(work, settings=settings, num_workers=min(work.num_workers, pool.num_cpus - 1))
     with _data_without_a_word() as data:
         rows = data.from_items([{"shard": number} for number in shards], override_num_blocks=len(shards)).map_batches(
             _Actor,
