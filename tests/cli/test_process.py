@@ -72,6 +72,7 @@ def test_a_missing_package_is_one_line_that_names_its_extra(tmp_path: Path):
         "from opticnerve.cli.app import run\n"
         "sys.exit(run(['encode', 'verify', 'tokens']))"
     )
-    result = subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT, capture_output=True, text=True, cwd=tmp_path)
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, cwd=tmp_path)
     assert result.returncode == 2
     assert result.stderr == 'opticnerve: this command needs pyarrow: pip install "opticnerve[encode]"\n'

@@ -70,7 +70,8 @@ class EncodeWatch:
             originals = listing.num_pictures - listing.num_duplicates
             same = f", {listing.num_duplicates:,} of them identical to others" if listing.num_duplicates else ""
             done = f"; {originals - num_missing:,} are done or another process's" if num_missing < originals else ""
-            self._say(f"{_several(listing.num_pictures, 'picture')}{same}, {_several(listing.num_shards, 'shard')}{done}")
+            pictures, shards = _several(listing.num_pictures, "picture"), _several(listing.num_shards, "shard")
+            self._say(f"{pictures}{same}, {shards}{done}")
 
     def stepped(self, step: "Step") -> None:
         """Hear what was done."""

@@ -12,7 +12,7 @@ tokens/
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
+import pyarrow
 
 FORMAT = "opticnerve.encoded/1"
 """Kind and version of the folder; stands in encode.json under "format"."""
@@ -31,28 +31,30 @@ SHARDS = "shards"
 SCALES = "scales"
 """Name of the second tensor of int8 shards: one float32 for each row, which its values are multiplied by."""
 
-_text: Any = pa.string()
-_place: Any = pa.list_(pa.list_(pa.int32(), 4))
+_ARROW: Any = pyarrow  # it has no types
+_text: Any = _ARROW.string()
+_boxes: Any = _ARROW.list_(_ARROW.list_(_ARROW.float32(), 4))
+_place: Any = _ARROW.list_(_ARROW.list_(_ARROW.int32(), 4))
 
 
 def manifest_schema() -> Any:  # noqa: ANN401 - pyarrow has no types
     """Return the columns of the manifest, which are those of each shard's own table."""
-    return pa.schema(
+    return _ARROW.schema(
         [
             ("id", _text),  # unique
             ("path", _text),  # the file that held the picture
-            ("offset", pa.int64()),  # byte in a tar, row in a table, else 0
+            ("offset", _ARROW.int64()),  # byte in a tar, row in a table, else 0
             ("sha256", _text),  # of the picture's bytes
-            ("height_px", pa.int32()),
-            ("width_px", pa.int32()),
-            ("num_tiles", pa.int32()),  # that the encoder saw
-            ("num_rows", pa.int32()),  # visual tokens, or features
+            ("height_px", _ARROW.int32()),
+            ("width_px", _ARROW.int32()),
+            ("num_tiles", _ARROW.int32()),  # that the encoder saw
+            ("num_rows", _ARROW.int32()),  # visual tokens, or features
             ("file", _text),  # relative to the folder
-            ("start", pa.int64()),  # first row in the file's tensor
-            ("stop", pa.int64()),  # one behind the last
+            ("start", _ARROW.int64()),  # first row in the file's tensor
+            ("stop", _ARROW.int64()),  # one behind the last
             ("grids", _place),  # of the features of each tile: rows, cols, frames, prefix tokens
             ("out_grids", _place),  # of its visual tokens before they are joined; queries have 0, 0, 0, num
-            ("tile_boxes", pa.list_(pa.list_(pa.float32(), 4))),  # top, left, bottom, right in pixels of the image
+            ("tile_boxes", _boxes),  # top, left, bottom, right in pixels of the image
             ("same_as", _text),  # id of the identical picture that was encoded in its place, or null
         ]
     )
@@ -60,7 +62,7 @@ def manifest_schema() -> Any:  # noqa: ANN401 - pyarrow has no types
 
 def skipped_schema() -> Any:  # noqa: ANN401 - as above
     """Return the columns of the table of pictures that could not be encoded."""
-    return pa.schema([("id", _text), ("path", _text), ("offset", pa.int64()), ("reason", _text)])
+    return _ARROW.schema([("id", _text), ("path", _text), ("offset", _ARROW.int64()), ("reason", _text)])
 
 
 def shard_file(number: int) -> str:
