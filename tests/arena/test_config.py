@@ -14,7 +14,7 @@ FIRST = SETTINGS["views"][0]
 CONTENDER = SETTINGS["contenders"][0]
 
 
-@pytest.mark.parametrize("name", ["default", "elastic", "quick"])
+@pytest.mark.parametrize("name", ["default", "elastic", "quick", "training_free"])
 def test_every_shipped_arena_has_all_baselines_at_every_reduction(name: str) -> None:
     config = load_arena(name)
     there = list(groups(config))

@@ -165,3 +165,15 @@ def test_pictures_that_change_while_they_are_encoded_are_skipped(tmp_path: Path)
     listing = read_listing(out / "sources.parquet")
     reasons = [step.reason for number in numbers for step in encoder.run([listing.shard(number)]) if step.reason]
     assert reasons == ["0001.png: the file was changed after the pictures were listed"]
+
+
+def test_a_duplicate_of_what_was_replaced_later_is_not_given_the_old_rows(tmp_path: Path) -> None:
+    photos, out = folder_of(tmp_path / "photos", 3), tmp_path / "out"
+    (photos / "0003.png").write_bytes(picture(91) + b"first")
+    encode(photos, out)
+    for name in ("0003.png", "0004.png"):
+        (photos / name).write_bytes(picture(91) + b"later")  # as long as before
+    assert encode(photos, out, max_skipped=1.0).num_images == 4
+    assert skipped(out).keys() == {"0004.png"}
+    assert skipped(out)["0004.png"].startswith("was identical to 0003.png, which has other bytes by now: encode it")
+    assert verify(out).faults == []

@@ -47,7 +47,7 @@ def arena(
     patches, every k-th patch and average pooling always take part. A report is drawn in the end.
 
     Args:
-        config: Name of a shipped arena (default, quick), or a YAML file; default if not given.
+        config: Name of a shipped arena (default, elastic, quick, training_free), or a YAML file; default if not given.
         out: Folder for results; runs/arena-NAME if not given.
         quick: The shipped arena "quick": few methods, one seed.
         only: A contender to run now, once for each; methods have all baselines beside them. All if not given.

@@ -68,14 +68,16 @@ def merged_rows(folder: Path, listing: Listing) -> Iterator[dict[str, Any]]:
                 originals[index] = row
             yield row
         else:
-            original = originals[listed["same_as"]]
-            yield {
-                **original,
-                "id": listed["id"],
-                "path": listed["path"],
-                "offset": listed["offset"],
-                "same_as": original["id"],
-            }
+            yield _copy_of(originals[listed["same_as"]], listed)
+
+
+def _copy_of(original: dict[str, Any], listed: dict[str, Any]) -> dict[str, Any]:
+    """Make the row of a duplicate; it is skipped where the other picture has been changed since they were compared."""
+    own = {name: listed[name] for name in ("id", "path", "offset")}
+    if original["reason"] is None and original["sha256"] != listed["sha256"]:
+        reason = f"was identical to {original['id']}, which has other bytes by now: encode it with --keep-duplicates"
+        return {**dict.fromkeys(original), **own, "reason": f"{reason} into another folder"}
+    return {**original, **own, "same_as": original["id"]}
 
 
 def _originals(listing: Listing) -> Iterator[int]:
