@@ -34,7 +34,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples" / "images"
 WAYS = ("one at a time", "DataLoader", "opticnerve", "encoder alone")
 SIZES = ((1080, 1920), (1500, 2000), (3000, 4000), (480, 640), (1200, 900), (2048, 1536), (768, 1024), (1600, 720))
 """Heights and widths, in pixels, in turns."""
-TILES_PER_CALL = 16
+TILES_PER_CALL = 8
 TILE_PX = {"bundled": 256, "vit": 224}
 
 

@@ -39,8 +39,8 @@ class KeptFlags:
     """That encoder and connector compute in."""
     device: str = "auto"
     """Where they compute: auto, cpu, cuda or cuda:1."""
-    tiles_per_call: int = 16
-    """Tiles that go through the encoder at once."""
+    tiles_per_call: int = 8
+    """Tiles that go through the encoder at once; GPUs want more."""
     max_pixels: int = 89_478_485
     """Larger images are skipped: they may be decompression bombs."""
 

@@ -42,8 +42,8 @@ class EncodeSettings:
     """That encoder and connector compute in."""
     device: str = "auto"
     """Of torch; "auto" is a GPU where there is one."""
-    tiles_per_call: int = 16
-    """Tiles that go through the encoder at once."""
+    tiles_per_call: int = 8
+    """Tiles that go through the encoder at once; GPUs want more."""
     max_pixels: int = MAX_PIXELS
     """Larger images are skipped."""
 
