@@ -43,7 +43,7 @@ def _case(key: str, case: Mapping[str, Any]) -> list[str]:
         f"{rounds}, "
         f"{case['threads']} threads, {case['workers']} worker, {case['cpu']}, {case['cores']} cores, torch "
         f"{case['torch']}, {case['date']}, commit `{case['commit']}`. Load before it began: {case['load_before']:.2f}"
-        f"{' (**other work ran**)' if case['load_before'] > case['cores'] / 2 else ''}."
+        f"{' (**high**: with what ran just before)' if case['load_before'] > case['cores'] / 2 else ''}."
     )
     lines = [
         "| way | images/s | time, ours = 1 | seconds of all cores | largest memory, MiB |",
