@@ -132,6 +132,7 @@ def test_the_connector_is_kept_with_its_curve(whole: Path) -> None:
         assert asked(torch.zeros(1, 16, connector.vision_dim), Grid(4, 4)).shape[1] == num_tokens
 
 
+@pytest.mark.slow
 def test_stopped_between_the_budgets_it_goes_on_to_the_same_results(
     config: ArenaConfig, whole: Path, tmp_path: Path
 ) -> None:

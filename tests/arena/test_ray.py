@@ -174,6 +174,7 @@ def wait_for(is_so: Callable[[], Any]) -> None:
         sleep(0.02)
 
 
+@pytest.mark.slow
 def test_the_command_takes_an_address_for_a_cluster_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SpecError, match="--address is that of a Ray cluster: add --engine ray"):
         arena("quick", engine=EngineFlags(address="auto"))

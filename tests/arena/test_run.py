@@ -151,6 +151,7 @@ def test_examples_are_pages_with_what_selections_keep(whole: Path) -> None:
         assert max(kept["kept"]) < 16
 
 
+@pytest.mark.slow
 def test_an_arena_that_is_stopped_between_cells_goes_on_there(config: ArenaConfig, whole: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run_arena(config, tmp_path, only=ONLY, jobs=1, listener=Listener(stop_after=6))

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from encode.pictures import contents, encode, folder_of
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +46,7 @@ def test_two_processes_write_what_one_writes(tmp_path: Path) -> None:
     assert again.stdout.count("summary 0 14") == 2
 
 
+@pytest.mark.slow
 def test_what_the_first_process_finds_ends_both(tmp_path: Path) -> None:
     photos = folder_of(tmp_path / "photos", 3)
     (photos / "bad.png").write_bytes(b"bad")

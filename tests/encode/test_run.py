@@ -38,7 +38,7 @@ def test_every_image_has_the_features_that_it_has_alone(tmp_path: Path) -> None:
     for row in rows:
         alone = features_one_by_one(photos / row["id"])
         assert row["num_rows"] == len(alone) == sum(r * c * f + p for r, c, f, p in row["grids"])
-        torch.testing.assert_close(rows_of(tmp_path / "out", row), alone, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(rows_of(tmp_path / "out", row), alone, rtol=1e-4, atol=1e-4)
 
 
 def test_visual_tokens_are_those_of_the_compressor_with_the_same_seed(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_every_way_of_seeing_gives_what_it_gives_alone(tmp_path: Path, views: Vi
     encode(photos, tmp_path / "out", replace(FEATURES, views=views))
     for row in manifest(tmp_path / "out"):
         alone = features_one_by_one(photos / row["id"], views)
-        torch.testing.assert_close(rows_of(tmp_path / "out", row), alone, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(rows_of(tmp_path / "out", row), alone, rtol=1e-4, atol=1e-4)
 
 
 def test_a_trained_model_brings_all_along(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_order_and_batch_never_change_an_image_beyond_rounding(
     assert len(rows) == 6
     for row, index in zip(rows, order, strict=True):
         alone = features_one_by_one(photos / f"{index:04d}.png")
-        torch.testing.assert_close(rows_of(home / "out", row), alone, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(rows_of(home / "out", row), alone, rtol=1e-4, atol=1e-4)
 
 
 def test_worker_processes_give_the_same_bytes(tmp_path: Path) -> None:

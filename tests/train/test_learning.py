@@ -66,6 +66,7 @@ class Losses:
     def said(self, line: str) -> None: ...
 
 
+@pytest.mark.slow
 def test_a_minute_of_training_reads_pages_and_blank_pages_stay_at_chance(
     llm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
