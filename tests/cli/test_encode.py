@@ -29,6 +29,9 @@ def test_it_says_what_stands_in_the_folder_and_goes_on(
     said = capsys.readouterr()
     assert said.out.startswith(f"{out}: 5 images, 0 skipped.\nThis run: 5 images, ")
     assert said.err == "opticnerve: 5 pictures, 2 shards\n"
+    assert "The connector's weights are random, seed 0: the tokens mean nothing yet. Give --model" in said.out
+    assert command(photos, tmp_path / "features", "--keep", "features") == 0
+    assert "random" not in capsys.readouterr().out
     assert command(photos, out) == 0
     said = capsys.readouterr()
     assert "This run" not in said.out

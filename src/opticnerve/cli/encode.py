@@ -109,7 +109,7 @@ def encode(
     """
     from opticnerve.cli.encode_watch import EncodeWatch, print_summary
     from opticnerve.cli.quiet import quietly
-    from opticnerve.cli.terminal import complain
+    from opticnerve.cli.terminal import complain, say
     from opticnerve.cli.training import is_first_process
     from opticnerve.encode.run import encode_pictures
     from opticnerve.errors import SpecError
@@ -126,6 +126,11 @@ def encode(
         return INTERRUPTED
     if is_first_process():
         print_summary(summary, out=run.out, as_json=run.json)
+        if kept.keep == "tokens" and not kept.model and not run.json:
+            say(
+                f"The connector's weights are random, seed {kept.seed}: the tokens mean nothing yet. Give --model for "
+                f"trained ones, or --keep features to train on."
+            )
     return 0
 
 
