@@ -30,9 +30,8 @@ ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
 
 
-def start(photos: Path, out: Path, *, before: int = 0) -> subprocess.Popen[str]:
+def start(photos: Path, out: Path) -> subprocess.Popen[str]:
     """Start a run in a process of its own, in a group with its workers."""
-    del before
     command = [sys.executable, "-c", PROGRAM.format(tests=str(ROOT / "tests")), str(photos), str(out)]
     return subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True, start_new_session=True)
 

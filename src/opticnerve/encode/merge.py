@@ -37,8 +37,8 @@ def write_manifest(folder: Path, listing: Listing) -> tuple[int, int]:
     try:
         for row in merged_rows(folder, listing):
             (skipped if row["reason"] is not None else manifest).add(row)
-        # A manifest says that all is done: it comes last.
-        return tuple(reversed((skipped.finish(), manifest.finish())))  # pyright: ignore[reportReturnType]
+        num_skipped = skipped.finish()
+        return manifest.finish(), num_skipped  # the manifest says that all is done: it comes last
     finally:
         manifest.close()
         skipped.close()
