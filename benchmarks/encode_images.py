@@ -20,13 +20,14 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import psutil
 import torch
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader, Dataset
 
@@ -34,7 +35,6 @@ EXAMPLES = Path(__file__).parents[1] / "examples" / "images"
 WAYS = ("one at a time", "DataLoader", "opticnerve", "encoder alone")
 SIZES = ((1080, 1920), (1500, 2000), (3000, 4000), (480, 640), (1200, 900), (2048, 1536), (768, 1024), (1600, 720))
 """Heights and widths, in pixels, in turns."""
-TILES_PER_CALL = 8
 TILE_PX = {"bundled": 256, "vit": 224}
 
 
@@ -51,7 +51,9 @@ def draw_pictures(folder: Path, *, count: int) -> None:
     for index in range(count):
         height, width = SIZES[index % len(SIZES)]
         if index % 4 == 3:
-            page.rotate(90 * (index % 3), expand=True).resize((width, height)).save(folder / f"{index:04d}.png")
+            sheet = page.rotate(90 * (index % 3), expand=True).resize((width, height))
+            ImageDraw.Draw(sheet).text((width // 2, height - 20), str(index), fill="black")  # no page is another's copy
+            sheet.save(folder / f"{index:04d}.png")
             continue
         photo = photos[index % len(photos)]
         side = int(min(photo.size) * random.uniform(0.5, 1))
@@ -131,39 +133,49 @@ def by_hand(
     return num_tiles
 
 
+def encode_only(encoding: Any, *, num_tiles: int, tile_px: int) -> None:  # noqa: ANN401 - an Encoding
+    """Run the encoder as opticnerve does, in full batches, a core each, and do nothing else.
+
+    Args:
+        encoding: the encoder.
+        num_tiles: how many; the time does not depend on their pixels.
+        tile_px: side of a tile.
+    """
+    from opticnerve.encode.lanes import InOrder, Lanes
+
+    pixels = torch.randint(256, (encoding.tiles_per_call, 3, tile_px, tile_px), dtype=torch.uint8)
+    with Lanes(torch.get_num_threads()) as lanes:
+        calls: InOrder[int, torch.Tensor] = InOrder(lanes)
+        for first in range(0, num_tiles, len(pixels)):
+            list(calls.put(first, partial(encoding.see, pixels[: num_tiles - first])))
+        list(calls.flush())
+
+
 def run_way(given: argparse.Namespace) -> dict[str, Any]:
     """Run one way, and measure from the first picture to the last file."""
     from opticnerve.encode.run import Limits, encode_pictures
     from opticnerve.encode.settings import EncodeSettings
     from opticnerve.views import ViewSettings
 
-    way, pictures, out = given.way, Path(given.pictures), Path(given.out)
-    tile_px, workers = given.tile_px, given.workers
+    way, pictures, out, workers = given.way, Path(given.pictures), Path(given.out), given.workers
     paths = sorted(pictures.iterdir())
-    views = ViewSettings(encoder=given.encoder)
-    encoder: Any = None if way == "opticnerve" else views.load().encoder
+    settings = EncodeSettings(
+        views=ViewSettings(encoder=given.encoder), keep="features", precision=given.precision, device="cpu"
+    )
+    encoding = settings.load()
     before = time.process_time()
+    start = time.perf_counter()
     if way == "encoder alone":
-        # Time does not depend on pixels: full batches of one picture's, as many as there are tiles.
-        tiling = views.load().tiling
+        tiling = encoding.sight.tiling
         num_tiles = sum(tiling.plan(*reversed(Image.open(path).size)).num_tiles for path in paths)
-        pixels = torch.randn(TILES_PER_CALL, 3, tile_px, tile_px)
-        start = time.perf_counter()
-        with torch.inference_mode():
-            for first in range(0, num_tiles, TILES_PER_CALL):
-                encoder(pixels[: num_tiles - first])
+        encode_only(encoding, num_tiles=num_tiles, tile_px=given.tile_px)
     elif way == "opticnerve":
-        settings = EncodeSettings(
-            views=views, keep="features", tiles_per_call=TILES_PER_CALL, precision=given.precision
-        )
-        encoding = settings.load()
-        before = time.process_time()
         EncodeSettings.load = lambda _: encoding  # as for the others: loading is not counted
-        start = time.perf_counter()
         num_tiles = encode_pictures([str(pictures)], out, settings, limits=Limits(num_workers=workers)).done.num_tiles
     else:
-        start = time.perf_counter()
-        num_tiles = by_hand(paths, encoder, out, tile_px=tile_px, workers=workers if way == "DataLoader" else 0)
+        num_workers = workers if way == "DataLoader" else 0
+        with torch.autocast("cpu", torch.bfloat16, enabled=given.precision == "bf16"):
+            num_tiles = by_hand(paths, encoding.encoder, out, tile_px=given.tile_px, workers=num_workers)
     seconds = time.perf_counter() - start
     written = sum(path.stat().st_size for path in out.rglob("*.safetensors"))
     return {"seconds": seconds, "images": len(paths), "tiles": num_tiles, "cpu_before": before, "bytes": written}
@@ -197,10 +209,7 @@ def main() -> None:
     given = _parse()
     if given.way:
         torch.set_num_threads(given.threads)
-        # Ours sets the precision itself.
-        is_half = given.precision == "bf16" and given.way != "opticnerve"
-        with torch.autocast("cpu", torch.bfloat16, enabled=is_half):
-            print(json.dumps(run_way(given)))
+        print(json.dumps(run_way(given)))
         return
     given.load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as scratch:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from opticnerve.encode.batcher import Batcher
 from opticnerve.encode.decode import Task, Tiled
+from opticnerve.encode.lanes import Lanes
 from opticnerve.encode.sources import Picture
 from opticnerve.tiling import tiling
 
@@ -45,11 +46,12 @@ def test_every_image_gets_the_features_of_its_own_tiles_in_their_order(
     images: list[list[tuple[int, int]]], tiles_per_call: int, waiting_bytes: int
 ) -> None:
     see = See()
-    batcher = Batcher(see, tiles_per_call=tiles_per_call, waiting_bytes=waiting_bytes)
     finished: dict[int, list[torch.Tensor]] = {}
-    for position, own in enumerate(images):
-        finished |= {tiled.task.position: features for tiled, features in batcher.put(image(position, own))}
-    finished |= {tiled.task.position: features for tiled, features in batcher.flush()}
+    with Lanes(2) as lanes:
+        batcher = Batcher(see, lanes=lanes, tiles_per_call=tiles_per_call, waiting_bytes=waiting_bytes)
+        for position, own in enumerate(images):
+            finished |= {tiled.task.position: features for tiled, features in batcher.put(image(position, own))}
+        finished |= {tiled.task.position: features for tiled, features in batcher.flush()}
     assert sorted(finished) == list(range(len(images)))
     for position, features in finished.items():
         number = sum(count for count, _ in images[position])
@@ -60,17 +62,19 @@ def test_every_image_gets_the_features_of_its_own_tiles_in_their_order(
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=20), st.integers(1, 9))
 def test_tiles_of_one_size_fill_every_batch_but_the_last(counts: list[int], tiles_per_call: int) -> None:
     see = See()
-    batcher = Batcher(see, tiles_per_call=tiles_per_call)
-    for position, count in enumerate(counts):
-        list(batcher.put(image(position, [(count, 0)])))
-    list(batcher.flush())
+    with Lanes(1) as lanes:
+        batcher = Batcher(see, lanes=lanes, tiles_per_call=tiles_per_call)
+        for position, count in enumerate(counts):
+            list(batcher.put(image(position, [(count, 0)])))
+        list(batcher.flush())
     full, rest = divmod(sum(counts), tiles_per_call)
     assert [shape[0] for shape in see.batches] == [tiles_per_call] * full + [rest] * (rest > 0)
 
 
 def test_pixels_that_wait_are_bounded_where_every_image_has_another_size() -> None:
     see = See()
-    batcher = Batcher(see, tiles_per_call=100, waiting_bytes=3 * 4 * 4 * 10)
-    for position in range(50):
-        list(batcher.put(image(position, [(1, position % 3)])))
+    with Lanes(1) as lanes:
+        batcher = Batcher(see, lanes=lanes, tiles_per_call=100, waiting_bytes=3 * 4 * 4 * 10)
+        for position in range(50):
+            list(batcher.put(image(position, [(1, position % 3)])))
     assert sum(shape[0] for shape in see.batches) >= 40

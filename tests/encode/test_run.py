@@ -41,6 +41,20 @@ def test_every_image_has_the_features_that_it_has_alone(tmp_path: Path) -> None:
         torch.testing.assert_close(rows_of(tmp_path / "out", row), alone, rtol=1e-4, atol=1e-4)
 
 
+def test_the_number_of_threads_does_not_change_a_byte(tmp_path: Path) -> None:
+    photos = folder_of(tmp_path / "photos", 9)
+    settings = replace(TOKENS, method="pool", dtype="fp32")
+    before = torch.get_num_threads()
+    try:
+        for number in (1, 2, 3):
+            torch.set_num_threads(number)
+            encode(photos, tmp_path / f"{number}", settings)
+            assert torch.get_num_threads() == number
+    finally:
+        torch.set_num_threads(before)
+    assert contents(tmp_path / "1") == contents(tmp_path / "2") == contents(tmp_path / "3")
+
+
 def test_visual_tokens_are_those_of_the_compressor_with_the_same_seed(tmp_path: Path) -> None:
     photos = folder_of(tmp_path / "photos", 5)
     encode(photos, tmp_path / "out", replace(TOKENS, dtype="fp32", method="pool", method_options={"factor": 2}))

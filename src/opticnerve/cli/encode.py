@@ -39,8 +39,8 @@ class KeptFlags:
     """That encoder and connector compute in."""
     device: str = "auto"
     """Where they compute: auto, cpu, cuda or cuda:1."""
-    tiles_per_call: int = 8
-    """Tiles that go through the encoder at once; GPUs want more."""
+    tiles_per_call: int | None = None
+    """Tiles that go through the encoder at once: 4 for each core that encodes, 32 on a GPU, unless it is given."""
     max_pixels: int = 89_478_485
     """Larger images are skipped: they may be decompression bombs."""
 

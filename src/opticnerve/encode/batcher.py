@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from opticnerve.encode.decode import Tiled
+from opticnerve.encode.lanes import InOrder, Lanes
 
 _WAITING_BYTES = 64 * 2**20
 """Pixels that wait for their batch to be full, all sizes of tile together."""
@@ -14,6 +16,8 @@ _WAITING_BYTES = 64 * 2**20
 See = Callable[[Tensor], Tensor]
 """From a batch of tiles of one size to (tiles, positions, dim)."""
 _Size = tuple[int, int]
+_Part = tuple["_Image", int, Tensor]
+"""Image, number of its first tile here, tiles."""
 
 
 @dataclass(slots=True)
@@ -29,13 +33,12 @@ class _Image:
 class _Waiting:
     """Tiles of one size that wait for others."""
 
-    parts: list[tuple[_Image, int, Tensor]] = field(default_factory=list[tuple[_Image, int, Tensor]])
-    """Image, number of its first tile here, tiles."""
+    parts: list[_Part] = field(default_factory=list[_Part])
     count: int = 0
 
-    def take(self, count: int) -> list[tuple[_Image, int, Tensor]]:
+    def take(self, count: int) -> list[_Part]:
         """Take some tiles from the front; a part may be cut in two."""
-        taken: list[tuple[_Image, int, Tensor]] = []
+        taken: list[_Part] = []
         while count:
             image, first, tiles = self.parts.pop(0)
             if len(tiles) > count:
@@ -54,12 +57,14 @@ class Batcher:
 
     Args:
         see: the encoder.
+        lanes: where it runs.
         tiles_per_call: tiles of a full batch.
         waiting_bytes: where so many bytes of pixels wait, the size with the most of them goes before its batch is full.
     """
 
-    def __init__(self, see: See, *, tiles_per_call: int, waiting_bytes: int = _WAITING_BYTES) -> None:
+    def __init__(self, see: See, *, lanes: Lanes, tiles_per_call: int, waiting_bytes: int = _WAITING_BYTES) -> None:
         self._see = see
+        self._seen: InOrder[list[_Part], Tensor] = InOrder(lanes)
         self._tiles_per_call = tiles_per_call
         self._waiting_bytes = waiting_bytes
         self._waiting: dict[_Size, _Waiting] = {}
@@ -71,7 +76,7 @@ class Batcher:
             tiled: with at least one tile.
 
         Returns:
-            The images that were finished by this, each with the features of its tiles: (positions, dim), in encoder
+            The images that are finished by now, each with the features of its tiles: (positions, dim), in encoder
             order.
         """
         number = sum(len(tiles) for tiles in tiled.views)
@@ -94,20 +99,25 @@ class Batcher:
             if waiting.count:
                 yield from self._run(waiting, waiting.count)
         self._waiting = {}
+        yield from _deal(self._seen.flush())
 
-    def _run(self, waiting: _Waiting, count: int) -> Iterable[tuple[Tiled, list[Tensor]]]:
+    def _run(self, waiting: _Waiting, count: int) -> Iterator[tuple[Tiled, list[Tensor]]]:
         taken = waiting.take(count)
         batch = taken[0][2] if len(taken) == 1 else torch.cat([tiles for _, _, tiles in taken])
-        features, start = self._see(batch), 0
-        finished: list[_Image] = []
+        yield from _deal(self._seen.put(taken, partial(self._see, batch)))
+
+
+def _deal(seen: Iterable[tuple[list[_Part], Tensor]]) -> Iterator[tuple[Tiled, list[Tensor]]]:
+    """Deal the features of batches out to their images; returns those that have all of theirs."""
+    for taken, features in seen:
+        start = 0
         for image, first, tiles in taken:
             for number in range(len(tiles)):
                 image.features[first + number] = features[start + number]
             start += len(tiles)
             image.num_missing -= len(tiles)
             if not image.num_missing:
-                finished.append(image)
-        return [(image.tiled, [one for one in image.features if one is not None]) for image in finished]
+                yield image.tiled, [one for one in image.features if one is not None]
 
 
 def _num_bytes(item: tuple[_Size, _Waiting]) -> int:

@@ -21,6 +21,9 @@ from opticnerve.vlm import Projector
 if TYPE_CHECKING:
     from opticnerve.encode.settings import EncodeSettings
 
+_TILES_ON_CPU, _TILES_ON_GPU = 4, 32
+"""What of a batch is in the caches of one core; what keeps a GPU busy in the middle layers of a ViT."""
+
 Place = tuple[int, int, int, int]
 """Rows, columns, frames and prefix tokens of a tile; learned queries have 0, 0, 0 and their number."""
 
@@ -50,9 +53,15 @@ class Encoding:
         connector = self.projector.connector
         return connector.spec.out_dim(vision_dim=connector.vision_dim, llm_dim=connector.llm_dim)
 
+    @property
+    def tiles_per_call(self) -> int:
+        """Tiles that go through the encoder at once."""
+        on_device = _TILES_ON_CPU if self.device.type == "cpu" else _TILES_ON_GPU
+        return self.settings.tiles_per_call or on_device
+
     @cached_property
     def _eye(self) -> TokenEncoder:
-        return eye(self.encoder, self.sight, views_per_call=self.settings.tiles_per_call)
+        return eye(self.encoder, self.sight, views_per_call=self.tiles_per_call)
 
     @torch.inference_mode()
     def see(self, tiles: UInt8[Tensor, "tiles 3 height width"]) -> Float[Tensor, "tiles positions dim"]:

@@ -42,8 +42,8 @@ class EncodeSettings:
     """That encoder and connector compute in."""
     device: str = "auto"
     """Of torch; "auto" is a GPU where there is one."""
-    tiles_per_call: int = 8
-    """Tiles that go through the encoder at once; GPUs want more."""
+    tiles_per_call: int | None = None
+    """Tiles that go through the encoder at once; None is 4 on a CPU, for each core that encodes, and 32 on a GPU."""
     max_pixels: int = MAX_PIXELS
     """Larger images are skipped."""
 
@@ -58,7 +58,7 @@ class EncodeSettings:
             SpecError: an option cannot be.
         """
         device = self._device()
-        if self.tiles_per_call < 1:
+        if self.tiles_per_call is not None and self.tiles_per_call < 1:
             raise EncodeError(f"tiles_per_call must be at least 1, got {self.tiles_per_call}")
         encoder, sight, projector, weights = self._opened_model() if self.model else self._built()
         return Encoding(

@@ -2,10 +2,12 @@
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import tee
 from pathlib import Path
 from types import MappingProxyType
 
+import torch
 from torch import Tensor
 
 from opticnerve.data.stored.format import shard_file, table_path
@@ -14,6 +16,7 @@ from opticnerve.encode.crashes import find_crashers
 from opticnerve.encode.decode import Decoder, Decoding, Skipped, Tiled, has_died, tasks
 from opticnerve.encode.encoding import Encoding
 from opticnerve.encode.errors import EncodeError
+from opticnerve.encode.lanes import InOrder, Lanes
 from opticnerve.encode.listing import Shard
 from opticnerve.encode.shard_file import ShardFile
 from opticnerve.encode.sources import PictureSource
@@ -133,30 +136,43 @@ class ShardEncoder:
 
     def _shard(self, shard: Shard, items: Iterator[Tiled | Skipped], crashers: Mapping[int, str]) -> Iterator[Step]:
         settings, table = self.encoding.settings, ShardTable(shard)
-        batcher = Batcher(self.encoding.see, tiles_per_call=settings.tiles_per_call)
         path = self.folder / shard_file(shard.number)
-        with ShardFile(path, name=settings.keep, dim=self.encoding.dim, dtype=settings.dtype) as file:
+        with (
+            ShardFile(path, name=settings.keep, dim=self.encoding.dim, dtype=settings.dtype) as file,
+            Lanes(self._num_lanes()) as lanes,
+        ):
+            batcher = Batcher(self.encoding.see, lanes=lanes, tiles_per_call=self.encoding.tiles_per_call)
+            finished: InOrder[Tiled, Tensor] = InOrder(lanes)
             for task in tasks(shard):
                 reason = crashers.get(task.position)
                 item = next(items) if reason is None else Skipped(task=task, reason=reason)
                 if isinstance(item, Skipped):
                     table.skip(task, item.reason)
                     yield Step(num_skipped=1, reason=f"{task.picture.id}: {item.reason}")
-                else:
-                    yield from self._store(batcher.put(item), file, table)
-            yield from self._store(batcher.flush(), file, table)
+                    continue
+                for tiled, features in batcher.put(item):
+                    yield from self._store(self._finish(tiled, features, finished), file, table)
+            for tiled, features in batcher.flush():
+                yield from self._store(self._finish(tiled, features, finished), file, table)
+            yield from self._store(finished.flush(), file, table)
             file.finish()
         table.write(table_path(self.folder, shard.number), sha256=file.sha256)
         yield Step(finished=shard.number)
 
-    def _store(
-        self, finished: Iterable[tuple[Tiled, list[Tensor]]], file: ShardFile, table: ShardTable
-    ) -> Iterator[Step]:
-        for tiled, features in finished:
-            rows = self.encoding.finish(features, tiled.plan)
+    def _finish(
+        self, tiled: Tiled, features: list[Tensor], finished: InOrder[Tiled, Tensor]
+    ) -> Iterator[tuple[Tiled, Tensor]]:
+        return finished.put(tiled, partial(self.encoding.finish, features, tiled.plan))
+
+    def _store(self, finished: Iterable[tuple[Tiled, Tensor]], file: ShardFile, table: ShardTable) -> Iterator[Step]:
+        for tiled, rows in finished:
             start, stop = file.append(rows, name=tiled.task.picture.id)
             table.add(tiled, self.encoding, start=start, stop=stop)
-            yield Step(num_images=1, num_tiles=len(features), num_rows=stop - start)
+            num_tiles = sum(len(tiles) for tiles in tiled.views)
+            yield Step(num_images=1, num_tiles=num_tiles, num_rows=stop - start)
+
+    def _num_lanes(self) -> int:
+        return torch.get_num_threads() if self.encoding.device.type == "cpu" else 1
 
     def _new_decoder(self) -> Decoder:
         is_pinned = self.encoding.device.type == "cuda"
