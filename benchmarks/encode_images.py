@@ -194,7 +194,7 @@ def watched(command: Sequence[str]) -> tuple[dict[str, Any], int]:
         except psutil.Error:
             continue
         peak = max(peak, total)
-        time.sleep(0.05)
+        time.sleep(0.25)  # looking takes a few milliseconds of a core
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} failed")
     text = cast("Any", process.stdout).read()

@@ -18,6 +18,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
     Args:
         image: it is left as it is; its pixels are decoded.
 
+    Returns:
+        The image itself where there is nothing to do.
+
     Raises:
         ImageError: its pixels have no fixed range, or its colours need a profile.
     """
@@ -30,7 +33,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         return Image.alpha_composite(white, image).convert("RGB")
     if image.mode == "LAB":
         raise ImageError('colours in "LAB" cannot be turned to RGB without a colour profile: save it as RGB first')
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _gray_8_bit(image: Image.Image) -> Image.Image:

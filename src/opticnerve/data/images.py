@@ -25,6 +25,8 @@ from opticnerve.errors import ImageError
 MAX_PIXELS = 89_478_485
 """Pixels above which a picture is taken for a decompression bomb: Pillow's own limit, a quarter of a gigabyte."""
 
+_STRIP_PIXELS = 2**18
+"""Pixels that are taken from Pillow at once: a megabyte."""
 _TILE_WIDTH, _TILE_LENGTH = 322, 323
 
 
@@ -141,7 +143,13 @@ def _file(source: str | Path | bytes) -> io.BytesIO | io.BufferedReader:
 
 
 def _pixels(image: Image.Image) -> Tensor:
-    pixels = np.array(to_rgb(turn_upright(image)))
+    rgb = to_rgb(turn_upright(image))
+    pixels = np.empty((rgb.height, rgb.width, 3), np.uint8)
+    # Pillow copies what it hands over several times: strip by strip, that stays within a core's cache.
+    rows = max(_STRIP_PIXELS // rgb.width, 1)
+    for top in range(0, rgb.height, rows):
+        bottom = min(top + rows, rgb.height)
+        pixels[top:bottom] = np.asarray(rgb.crop((0, top, rgb.width, bottom)))
     return rearrange(torch.from_numpy(pixels), "height width channels -> channels height width")
 
 

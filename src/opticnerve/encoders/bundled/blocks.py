@@ -41,7 +41,8 @@ class ResidualConv(nn.Module):
     @override
     def forward(self, x: Float[Tensor, "batch dim height width"]) -> Float[Tensor, "batch dim height width"]:
         """Add the two convolutions' answer to the input."""
-        return functional.relu(x + self.conv2(functional.relu(self.conv1(x))))
+        inner = self.conv2(functional.relu(self.conv1(x), inplace=True))
+        return functional.relu(inner.add_(x), inplace=True)
 
 
 class ConvReLU(nn.Module):
@@ -54,7 +55,7 @@ class ConvReLU(nn.Module):
     @override
     def forward(self, x: Float[Tensor, "batch in_dim height width"]) -> Float[Tensor, "batch out_dim rows cols"]:
         """Halve height and width."""
-        return functional.relu(self.conv(x))
+        return functional.relu(self.conv(x), inplace=True)
 
 
 class Block(nn.Module):
