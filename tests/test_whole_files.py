@@ -21,5 +21,5 @@ def test_what_cannot_be_written_is_one_line_and_leaves_nothing_behind(tmp_path: 
     path.mkdir()
     with pytest.raises(DataError) as caught:
         write_whole(path, b"", what="note", error=DataError, remedy="Write elsewhere")
-    assert str(caught.value) == f"cannot write the note {path}: Is a directory. Write elsewhere"
+    assert str(caught.value) == f"cannot write the note {path}: is a directory. Write elsewhere"
     assert list(tmp_path.iterdir()) == [path]

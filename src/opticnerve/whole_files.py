@@ -1,5 +1,6 @@
 """Files that are either whole or not there."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def write_whole(path: Path, data: bytes, *, what: str, error: type[OpticNerveErr
     Raises:
         OpticNerveError: of the kind that was asked for: it cannot be written.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -28,4 +29,16 @@ def write_whole(path: Path, data: bytes, *, what: str, error: type[OpticNerveErr
         finally:
             draft.unlink(missing_ok=True)
     except OSError as reason:
-        raise error(f"cannot write the {what} {path}: {reason.strerror}. {remedy}") from reason
+        raise error(f"cannot write the {what} {path}: {reason_of(reason, remedy=remedy)}") from reason
+
+
+def reason_of(error: OSError, *, remedy: str) -> str:
+    """Say why a file cannot be written, and what to do.
+
+    Args:
+        error: what the system said.
+        remedy: what to do, unless the disk is full.
+    """
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full. Free some space and run again: what is finished is kept"
+    return f"{(error.strerror or str(error)).lower()}. {remedy}"

@@ -51,6 +51,20 @@ def test_the_main_job_needs_nothing_but_an_image(
     assert read_tokens(tmp_path / "tokens" / "a.png.safetensors").tokens.shape[1] == 2048
 
 
+def test_a_trained_model_brings_all_along_and_nothing_is_said_of_random_weights(
+    opticnerve: Run, photos: Path, tmp_path: Path
+):
+    code, out, _ = opticnerve("compress", photos, "--out", tmp_path / "t", "--model", "ldpv2")
+    assert code == 0
+    assert "ldpv2" in out
+    assert "random" not in out
+    stored = read_tokens(tmp_path / "t" / "a.png.safetensors")
+    assert stored.metadata["weights"].startswith("ldpv2, sha256 ")
+    *_, document = opticnerve("compress", photos, "--out", tmp_path / "t", "--model", "ldpv2", "--json")[:2]
+    assert "note" not in json.loads(document)
+    assert all(image["is_kept"] for image in json.loads(document)["images"])
+
+
 def test_json_is_one_document_and_nothing_else(opticnerve: Run, photos: Path, tmp_path: Path):
     (photos / "bad.png").write_bytes(b"no")
     code, out, err = opticnerve(
@@ -206,6 +220,10 @@ def test_a_connector_of_several_levels_reads_as_many_layers(opticnerve: Run, pho
         (["--spec", "none.yaml"], "--spec none.yaml: No such file"),
         (["--spec", "none.yaml", "--method", "pool"], "--spec and --method both name a connector"),
         (["--all-methods", "--picture"], "--all-methods draws no pictures"),
+        (["--model", "pool", "--method", "ldpv2"], "--model brings encoder, tiling, scales and connector along"),
+        (["--model", "pool", "--scales", "1,2"], "--model brings encoder, tiling, scales and connector along"),
+        (["--model", "pool", "--all-methods"], "--model brings encoder, tiling, scales and connector along"),
+        (["--model", "nobody"], 'there is no model "nobody"'),
         (["--all-methods", "--method.factor", "2"], "--all-methods takes every method as it is"),
         (["--method.factor"], "--method.factor needs a value"),
         (["--llm-dim", "0"], "widths must be at least 1"),

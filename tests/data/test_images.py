@@ -189,6 +189,14 @@ def test_a_very_long_picture_is_decoded(tmp_path: Path):
     assert decode_image(tmp_path / "long.png").shape == (3, 1, 10_000)
 
 
+@pytest.mark.parametrize(("height", "width"), [(700, 900), (3, 300_000), (300_000, 3), (1, 2**18), (513, 512)])
+def test_a_picture_of_several_strips_is_decoded_whole(height: int, width: int):
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    data = io.BytesIO()
+    Image.fromarray(pixels).save(data, "BMP")
+    assert np.array_equal(decode_image(data.getvalue()).permute(1, 2, 0).numpy(), pixels)
+
+
 def test_resizing_needs_no_copy(tmp_path: Path, gradient: Image.Image):
     gradient.save(tmp_path / "a.png")
     decoded = decode_image(tmp_path / "a.png")

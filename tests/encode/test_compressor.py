@@ -187,3 +187,17 @@ def test_scales_that_cannot_be_are_refused(scales: tuple[float, ...]):
     encoder = TinyEncoder()
     with pytest.raises(SpecError, match="S2 needs scales above 0"):
         TiledEncoder(encoder, fitting_tiling("plain", encoder.info, {}), scales=scales)
+
+
+@pytest.mark.parametrize("name", ["pixel_shuffle", "s2_pool"])
+def test_the_tokens_of_a_trained_model_are_those_that_its_language_model_reads(name: str) -> None:
+    from opticnerve.family import open_model
+
+    one, image = Compressor.from_model(name), picture(300, 200)
+    model, processor = open_model(name)
+    batch = processor.collate_views([(processor.views(image), (300, 200))])
+    with torch.inference_mode():
+        wanted = model.model.get_image_features(batch["pixel_values"], batch["image_sizes"]).pooler_output[0]
+    torch.testing.assert_close(one.compress(image).tokens, wanted, rtol=1e-4, atol=1e-4)
+    assert one.is_trained
+    assert not compressor().is_trained

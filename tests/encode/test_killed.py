@@ -3,14 +3,12 @@
 import os
 import random
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from encode.pictures import FEATURES, contents, encode, folder_of, picture, skipped
+from encode.runs import kill_after, start
 from opticnerve.encode.engine import Work
 from opticnerve.encode.errors import EncodeError
 from opticnerve.encode.listing import make_listing, read_listing
@@ -18,33 +16,6 @@ from opticnerve.encode.shard import ShardEncoder
 from opticnerve.encode.sources import Picture, PictureSource, open_pictures
 from opticnerve.encode.verify import verify
 from opticnerve.errors import ImageError
-
-PROGRAM = """
-import sys
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-from encode.pictures import encode
-encode(Path(sys.argv[1]), Path(sys.argv[2]), num_workers=1, max_skipped=1.0)
-"""
-ROOT = Path(__file__).parents[2]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
-
-
-def start(photos: Path, out: Path) -> subprocess.Popen[str]:
-    """Start a run in a process of its own, in a group with its workers."""
-    command = [sys.executable, "-c", PROGRAM.format(tests=str(ROOT / "tests")), str(photos), str(out)]
-    return subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True, start_new_session=True)
-
-
-def kill_after(process: subprocess.Popen[str], out: Path, seconds: float) -> bool:
-    """Kill a run some time after it has begun to write; tells whether it was still alive."""
-    while process.poll() is None and not (out / "shards").is_dir():
-        time.sleep(0.01)
-    time.sleep(seconds)
-    was_alive = process.poll() is None
-    process.kill()
-    process.communicate()
-    return was_alive
 
 
 def test_after_a_kill_the_same_command_leaves_what_an_undisturbed_run_leaves(tmp_path: Path) -> None:

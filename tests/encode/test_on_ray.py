@@ -3,60 +3,31 @@ import threading
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from time import monotonic, sleep
 
-import psutil
 import pytest
-import torch
 
 from encode.pictures import FEATURES, TOKENS, contents, encode, folder_of, manifest
+from encode.ray_runs import ENGINE, actors, on_cluster, wait_for_shards
 from opticnerve.cluster import connected
 from opticnerve.encode.encoding import Encoding
 from opticnerve.encode.engine import Work, encode_locally
 from opticnerve.encode.errors import EncodeError
-from opticnerve.encode.on_ray import Pool, RayEngine, divide
-from opticnerve.encode.run import Limits, Summary, encode_pictures
-from opticnerve.encode.settings import EncodeSettings
+from opticnerve.encode.on_ray import Pool, divide
+from opticnerve.encode.run import Limits, encode_pictures
 from opticnerve.encode.shard import ShardEncoder, Step
 from opticnerve.errors import ClusterError
-
-ENGINE = RayEngine()
 
 
 @pytest.fixture(scope="module")
 def two_cpus() -> Generator[None]:
-    """Two CPUs of this machine, whether it has them or not; an actor computes with as many threads as it has CPUs."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    """Two CPUs of this machine, whether it has them or not."""
     with connected(None, num_cpus=2):
         yield
-    torch.set_num_threads(before)
-
-
-def on_cluster(
-    photos: Path, out: Path, settings: EncodeSettings = FEATURES, *, num_workers: int = 0, max_skipped: float = 0.1
-) -> Summary:
-    limits = Limits(shard_size=4, num_workers=num_workers, max_skipped=max_skipped)
-    return encode_pictures([str(photos)], out, settings, limits=limits, engine=ENGINE)
-
-
-def actors() -> list[psutil.Process]:
-    """The processes that encode."""
-    found: list[psutil.Process] = []
-    for process in psutil.Process().children(recursive=True):
-        try:
-            if process.cmdline()[:1] and process.cmdline()[0].startswith("ray::MapWorker"):
-                found.append(process)
-        except psutil.Error:
-            pass
-    return found
 
 
 def kill_an_actor(out: Path, killed: list[int]) -> None:
     """Kill an actor when the first shards are finished and others are not."""
-    until = monotonic() + 120
-    while monotonic() < until and len(list(out.glob("shards/*.parquet"))) < 3:
-        sleep(0.005)
+    wait_for_shards(out, 3)
     for actor in actors()[:1]:
         killed.append(actor.pid)
         actor.kill()

@@ -4,40 +4,23 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from statistics import fmean
 from time import monotonic
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
+from opticnerve.cli.bar import WithBar
 from opticnerve.cli.terminal import print_json, print_table, say, short_count
 
 if TYPE_CHECKING:
     from opticnerve.arena.run import Outcome
 
 
-class ArenaWatch:
+class ArenaWatch(WithBar):
     """Draws a bar on a terminal, or else writes a line for each cell; all on stderr."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False)
-        columns = (TextColumn("cells"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
-        self._bar = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
-        self._task = self._bar.add_task("cells", total=None, left="")
+        super().__init__(width=40)
+        self._task = self._bar.add_task("cells", total=None, how="")
         self._begin = monotonic()
         self._num_cells = self._num_done = self._num_new = 0
-
-    def __enter__(self) -> "ArenaWatch":
-        """Show the bar."""
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Leave the bar as it stands."""
-        del kind, error, trace
-        self._bar.stop()
 
     def planned(self, num_cells: int) -> None:
         """Hear how many cells there are."""
@@ -50,11 +33,11 @@ class ArenaWatch:
         self._num_done += 1
         self._num_new += not was_done
         left = self._left()
-        self._bar.update(self._task, completed=self._num_done, left=left)
+        self._bar.update(self._task, completed=self._num_done, how=left)
         what = "was done before" if was_done else f"trained in {result['train_seconds']:.0f} s"
         place = f"{self._num_done}/{self._num_cells}"
         line = f"{place}  {name}: {100 * share(result):.1f} % right, {result['tokens']} tokens, {what}"
-        self._console.print(line if self._console.is_terminal or not left else f"{line}; {left}", soft_wrap=True)
+        self._console.print(line if self._is_drawn or not left else f"{line}; {left}", soft_wrap=True)
 
     def _left(self) -> str:
         """Guess how long the rest takes, from the cells that were run now."""

@@ -26,7 +26,7 @@ def compress(
 ) -> int:
     """Compress images to visual tokens: tile, encode, connect; one safetensors file an image, and a table.
 
-    Until connectors are trained, their weights are random: the counts and costs are real, the tokens mean nothing yet.
+    Without --model the connector's weights are random: counts and costs are real, the tokens mean nothing.
 
     Args:
         images: Files and folders.
@@ -38,16 +38,18 @@ def compress(
     from opticnerve.data import find_images
     from opticnerve.encode import is_picture
 
-    _check(connector, output)
+    _check(connector, view, output)
     paths = find_images(images, is_left_out=is_picture)
     if connector.all_methods:
         return compare_all(paths, connector, view, output)
     return _compress(paths, connector, view, output)
 
 
-def _check(connector: ConnectorFlags, output: OutputFlags) -> None:
+def _check(connector: ConnectorFlags, view: ViewFlags, output: OutputFlags) -> None:
     from opticnerve.errors import SpecError
 
+    if connector.model and (view != _VIEW or connector != ConnectorFlags(model=connector.model)):
+        raise SpecError("--model brings encoder, tiling, scales and connector along: leave out their flags")
     if connector.spec and (connector.method != _CONNECTOR.method or connector.method_option):
         raise SpecError("--spec and --method both name a connector: give one of them")
     if connector.all_methods and (connector.spec or connector.method_option):
@@ -62,6 +64,8 @@ def _load(connector: ConnectorFlags, view: ViewFlags) -> "Compressor":
     from opticnerve.encode import Compressor
     from opticnerve.views import fitting_method
 
+    if connector.model:
+        return Compressor.from_model(connector.model)
     options = read_options(connector.method_option)
     spec = read_spec(read_spec_file(connector.spec)) if connector.spec else method(connector.method, **options)
     tiled = view.settings().load(num_levels=spec.num_levels)

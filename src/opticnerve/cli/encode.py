@@ -109,8 +109,7 @@ def encode(
     """
     from opticnerve.cli.encode_watch import EncodeWatch, print_summary
     from opticnerve.cli.quiet import quietly
-    from opticnerve.cli.terminal import complain, say
-    from opticnerve.cli.training import is_first_process
+    from opticnerve.cli.terminal import complain, is_first_process, say
     from opticnerve.encode.run import encode_pictures
     from opticnerve.errors import SpecError
 

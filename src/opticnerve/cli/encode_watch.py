@@ -2,12 +2,9 @@
 
 from dataclasses import asdict
 from time import monotonic
-from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
+from opticnerve.cli.bar import WithBar
 from opticnerve.cli.terminal import complain, print_json, say, short_count
 
 if TYPE_CHECKING:
@@ -22,7 +19,7 @@ _LINE_S = 10.0
 """Seconds between two lines where there is no terminal."""
 
 
-class EncodeWatch:
+class EncodeWatch(WithBar):
     """Draws a bar on a terminal, or else writes a line now and then; all on stderr.
 
     Args:
@@ -30,31 +27,11 @@ class EncodeWatch:
     """
 
     def __init__(self, *, is_shown: bool) -> None:
+        super().__init__(is_shown=is_shown, width=20)
         self._is_shown = is_shown
-        self._console = Console(stderr=True, highlight=False)
-        self._is_drawn = is_shown and self._console.is_terminal
-        columns = (
-            TextColumn("images"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[how]}"),
-        )
-        self._bar = Progress(*columns, console=self._console, disable=not self._is_drawn)
         self._task = self._bar.add_task("images", total=None, how="")
         self._begin = self._spoken = monotonic()
         self._found = self._total = self._images = self._tiles = self._rows = self._skipped = 0
-
-    def __enter__(self) -> "EncodeWatch":
-        """Show the bar."""
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Leave the bar as it stands."""
-        del kind, error, trace
-        self._bar.stop()
 
     def listed(self, count: int) -> None:
         """Hear of pictures that were found."""

@@ -15,6 +15,9 @@ Pairs = Annotated[tuple[str, ...], Parameter(show=False)]
 class ConnectorFlags:
     """Which connector."""
 
+    model: str = ""
+    """A trained model, by folder or name: encoder, tiling, scales and connector are its own. Otherwise they are given
+    below, and the connector's weights are random."""
     method: str = "pixel_shuffle"
     """Method; `opticnerve methods` lists them. Its options: --method.KEY VALUE; `opticnerve show METHOD` lists them."""
     method_option: Pairs = ()

@@ -7,9 +7,7 @@ from typing import Any
 from opticnerve.cli.terminal import giga, print_table, say
 from opticnerve.encode import Compressor, Counts, Done, Failed, settings_metadata
 
-RANDOM = (
-    "The connector's weights are {weights}: counts and costs are real, but the tokens mean nothing until it is trained."
-)
+RANDOM = "The connector's weights are {weights}: counts and costs are real, but the tokens mean nothing."
 COLUMNS = (
     "image", "size", "tiles", "features", "tokens", "ratio",
     "encoder\nGFLOP", "connector\nGFLOP", "decode\nms", "encode\nms", "connect\nms",
@@ -30,7 +28,7 @@ def results_document(compressor: Compressor, results: Sequence[Done | Failed]) -
     return {
         **settings,
         "num_params": compressor.num_params,
-        "note": RANDOM.format(weights=compressor.weights),
+        **({} if compressor.is_trained else {"note": RANDOM.format(weights=compressor.weights)}),
         "images": [_entry(one) for one in done],
         "failed": failed,
         "summary": _totals(results),
@@ -55,7 +53,8 @@ def print_results(compressor: Compressor, results: Sequence[Done | Failed], *, f
     kept = f", {totals['kept']} of them by an earlier run" if totals["kept"] else ""
     failed = f"; {totals['failed']} failed, see above" if totals["failed"] else ""
     say(f"{len(results)} image{'s' if len(results) != 1 else ''}: {totals['done']} in {folder}{kept}{failed}.")
-    say(RANDOM.format(weights=compressor.weights))
+    if not compressor.is_trained:
+        say(f"{RANDOM.format(weights=compressor.weights)} Give --model for trained ones.")
 
 
 def count_cells(counts: Counts) -> list[str]:

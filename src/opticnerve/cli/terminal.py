@@ -1,6 +1,7 @@
 """Words, tables and JSON on the terminal. Results go to stdout, everything else to stderr."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 
@@ -20,6 +21,11 @@ _SHORT = {
     "encode": "enc.",
     "connect": "conn.",
 }
+
+
+def is_first_process() -> bool:
+    """Say whether this process speaks: under torchrun only one does."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def complain(message: str) -> None:

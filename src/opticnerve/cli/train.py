@@ -31,8 +31,8 @@ def train(
     """
     from pathlib import Path
 
-    from opticnerve.cli.terminal import complain
-    from opticnerve.cli.training import Watch, is_first_process, print_end
+    from opticnerve.cli.terminal import complain, is_first_process
+    from opticnerve.cli.training import Watch, print_end
     from opticnerve.errors import RecipeError
     from opticnerve.train.load_recipe import load_recipe
 

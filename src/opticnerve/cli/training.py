@@ -1,14 +1,14 @@
 """What `opticnerve train` shows: what trains, how it goes, and what came of it."""
 
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
+from typing import Self
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.progress import TaskID
+from typing_extensions import override
 
+from opticnerve.cli.bar import WithBar
 from opticnerve.cli.terminal import complain, print_json, print_table, say, short_count
 from opticnerve.train.progress import StepReport
 from opticnerve.train.recipe import Recipe
@@ -18,12 +18,7 @@ _WIDE = 110
 """Columns of a terminal that has room for rates and speed."""
 
 
-def is_first_process() -> bool:
-    """Say whether this process speaks: under torchrun only one does."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-class Watch:
+class Watch(WithBar):
     """Prints a table before each stage, then a bar on a terminal, or else a line for each report.
 
     Args:
@@ -32,26 +27,17 @@ class Watch:
     """
 
     def __init__(self, recipe: Recipe, *, is_quiet: bool) -> None:
+        super().__init__()
         self.recipe = recipe
         self.reports: dict[str, tuple[TrainReport, StepReport | None]] = {}
         self._is_quiet = is_quiet
-        self._console = Console(stderr=True)
         self._is_wide = not self._console.is_terminal or self._console.width >= _WIDE
-        bar = BarColumn(bar_width=max(8, min(40, self._console.width - 90)))
-        columns = (TextColumn("{task.description}"), bar, MofNCompleteColumn(), TextColumn("{task.fields[how]}"))
-        self._bar = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
         self._task: TaskID | None = None
 
-    def __enter__(self) -> "Watch":
+    @override
+    def __enter__(self) -> Self:
         """Do nothing yet: the bar appears with the first stage."""
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Leave the bar as it stands."""
-        del kind, error, trace
-        self._bar.stop()
 
     def started(self, report: TrainReport) -> None:
         """Show what a stage is going to do."""
@@ -62,7 +48,7 @@ class Watch:
         if self._task is not None:
             self._bar.remove_task(self._task)
         self._task = self._bar.add_task(report.stage, total=report.num_steps, completed=report.first_step, how="")
-        if self._console.is_terminal:
+        if self._is_drawn:
             self._bar.start()
 
     def stepped(self, report: StepReport) -> None:
@@ -70,7 +56,7 @@ class Watch:
         start, _ = self.reports[report.stage]
         self.reports[report.stage] = (start, report)
         how = _how(report, is_whole=self._is_wide)
-        if self._console.is_terminal and self._task is not None:
+        if self._is_drawn and self._task is not None:
             self._bar.update(self._task, completed=report.step, how=how)
         else:
             sys.stderr.write(f"{report.stage} {report.step}/{report.num_steps}  {how}\n")

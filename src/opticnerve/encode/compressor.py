@@ -9,9 +9,13 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from opticnerve.connectors import Connector, ConnectorSpec
+from opticnerve.encoders import weights_sha256
+from opticnerve.family import open_model
 from opticnerve.grid import Grid, Places
 from opticnerve.tiling import TilePlan
 from opticnerve.views import Features, TiledEncoder, join
+
+_SHOWN_DIGITS = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,15 +71,47 @@ class Compressor:
         connector: built for `tiled.dim` channels.
         newline: the learned vector that ends a row of tokens, for tilings that have one.
         weights: where the connector's weights are from, in words, as a record for the files.
+        is_trained: the tokens mean something.
     """
 
     def __init__(
-        self, tiled: TiledEncoder, connector: Connector, *, newline: Float[Tensor, " llm_dim"], weights: str
+        self,
+        tiled: TiledEncoder,
+        connector: Connector,
+        *,
+        newline: Float[Tensor, " llm_dim"],
+        weights: str,
+        is_trained: bool = True,
     ) -> None:
         self.tiled = tiled
         self.connector = connector
         self.newline = newline
         self.weights = weights
+        self.is_trained = is_trained
+
+    @staticmethod
+    def from_model(name_or_path: str) -> "Compressor":
+        """Take tiling, encoder and connector of a trained model; its language model is read, and left.
+
+        Args:
+            name_or_path: what `open_model` takes: a bundled model, a folder, or a hub name.
+
+        Raises:
+            CheckpointError: there is no such model, or it is of another kind.
+        """
+        model, processor = open_model(name_or_path)
+        encoder, projector = model.model.vision_tower, model.model.multi_modal_projector
+        sight = processor.image_processor.sight
+        layers = tuple(getattr(encoder, "levels", ())) or "last"
+        tiled = TiledEncoder(encoder, sight.tiling, scales=sight.scales, layers=layers)
+        connector = projector.connector
+        dim = connector.spec.out_dim(vision_dim=connector.vision_dim, llm_dim=connector.llm_dim)
+        return Compressor(
+            tiled,
+            connector,
+            newline=getattr(projector, "newline", torch.zeros(dim)),
+            weights=f"{name_or_path}, sha256 {weights_sha256(projector)[:_SHOWN_DIGITS]}",
+        )
 
     @staticmethod
     def with_random_weights(
@@ -97,7 +133,7 @@ class Compressor:
             connector = spec.build(vision_dim=tiled.dim, llm_dim=llm_dim).eval()
             # As LLaVA-NeXT begins: of the length of a token's embedding.
             newline = torch.randn(spec.out_dim(vision_dim=tiled.dim, llm_dim=llm_dim)) * llm_dim**-0.5
-        return Compressor(tiled, connector, newline=newline, weights=f"random, seed {seed}")
+        return Compressor(tiled, connector, newline=newline, weights=f"random, seed {seed}", is_trained=False)
 
     @property
     def spec(self) -> ConnectorSpec:

@@ -143,7 +143,7 @@ class Job:
         size = {"height_px": image.shape[1], "width_px": image.shape[2]}
         write_tokens(tokens_path, compressed, {**settings, "source": json.dumps({**source, **size})})
         if self.draw and picture_path:
-            write_whole(picture_path, self.draw(path.name, image, compressed))
+            write_whole(picture_path, self.draw(path.name, image, compressed), what="picture")
         return Done(
             path=path,
             tokens_path=tokens_path,

@@ -220,7 +220,7 @@ def _begin(work: Work, encoding: Encoding, limits: Limits, watcher: Watcher) -> 
         on_listed=watcher.listed,
     )
     if not path.is_file():
-        write_whole(path, json.dumps(about, indent=2).encode())
+        write_whole(path, json.dumps(about, indent=2).encode(), what="description")
     if limits.retry_skipped:
         _forget_skipped(folder)
 

@@ -143,6 +143,7 @@ class ShardEncoder:
         ):
             batcher = Batcher(self.encoding.see, lanes=lanes, tiles_per_call=self.encoding.tiles_per_call)
             finished: InOrder[Tiled, Tensor] = InOrder(lanes)
+            store = partial(self._store, file=file, table=table)
             for task in tasks(shard):
                 reason = crashers.get(task.position)
                 item = next(items) if reason is None else Skipped(task=task, reason=reason)
@@ -151,20 +152,15 @@ class ShardEncoder:
                     yield Step(num_skipped=1, reason=f"{task.picture.id}: {item.reason}")
                     continue
                 for tiled, features in batcher.put(item):
-                    yield from self._store(self._finish(tiled, features, finished), file, table)
+                    yield from store(finished.put(tiled, partial(self.encoding.finish, features, tiled.plan)))
             for tiled, features in batcher.flush():
-                yield from self._store(self._finish(tiled, features, finished), file, table)
-            yield from self._store(finished.flush(), file, table)
+                yield from store(finished.put(tiled, partial(self.encoding.finish, features, tiled.plan)))
+            yield from store(finished.flush())
             file.finish()
         table.write(table_path(self.folder, shard.number), sha256=file.sha256)
         yield Step(finished=shard.number)
 
-    def _finish(
-        self, tiled: Tiled, features: list[Tensor], finished: InOrder[Tiled, Tensor]
-    ) -> Iterator[tuple[Tiled, Tensor]]:
-        return finished.put(tiled, partial(self.encoding.finish, features, tiled.plan))
-
-    def _store(self, finished: Iterable[tuple[Tiled, Tensor]], file: ShardFile, table: ShardTable) -> Iterator[Step]:
+    def _store(self, finished: Iterable[tuple[Tiled, Tensor]], *, file: ShardFile, table: ShardTable) -> Iterator[Step]:
         for tiled, rows in finished:
             start, stop = file.append(rows, name=tiled.task.picture.id)
             table.add(tiled, self.encoding, start=start, stop=stop)

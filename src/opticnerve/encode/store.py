@@ -1,6 +1,5 @@
 """Visual tokens on disk: one safetensors file for each image, whole or not there at all."""
 
-import errno
 import json
 import os
 from collections.abc import Mapping
@@ -14,12 +13,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from opticnerve import whole_files
 from opticnerve.encode.compressor import Compressed
 from opticnerve.errors import OpticNerveError
 from opticnerve.grid import Grid
+from opticnerve.whole_files import reason_of
 
 FORMAT = "opticnerve.tokens/1"
 """Kind and version of the files; stands in the metadata under "format"."""
+_REMEDY = "Choose another folder"
 
 
 class StoreError(OpticNerveError):
@@ -63,28 +65,21 @@ def write_tokens(path: str | Path, compressed: Compressed, metadata: Mapping[str
         "out_grids": torch.tensor(places),
         "tile_boxes": compressed.tile_boxes,
     }
-    write_whole(path, save(tensors, {"format": FORMAT, **metadata}))
+    write_whole(path, save(tensors, {"format": FORMAT, **metadata}), what="tokens")
 
 
-def write_whole(path: str | Path, data: bytes) -> None:
+def write_whole(path: str | Path, data: bytes, *, what: str) -> None:
     """Write a file that is either whole or not there, whatever stops the program in between.
 
     Args:
-        path: where the file goes; its folder exists. A file of that name is replaced.
+        path: where the file goes. A file of that name is replaced.
         data: all of it.
+        what: it is, as it stands in the message.
 
     Raises:
         StoreError: the disk is full, or the folder cannot be written to.
     """
-    path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        unfinished.write_bytes(data)
-        unfinished.replace(path)
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+    whole_files.write_whole(Path(path), data, what=what, error=StoreError, remedy=_REMEDY)
 
 
 def cannot_write(path: Path, error: OSError) -> StoreError:
@@ -94,7 +89,7 @@ def cannot_write(path: Path, error: OSError) -> StoreError:
         path: the file.
         error: what the system said.
     """
-    return StoreError(f"cannot write {path}: {_reason(error)}")
+    return StoreError(f"cannot write {path}: {reason_of(error, remedy=_REMEDY)}")
 
 
 def make_folder(folder: str | Path) -> None:
@@ -107,9 +102,9 @@ def make_folder(folder: str | Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreError(f"cannot make the folder {folder}: {_reason(error)}") from error
+        raise StoreError(f"cannot make the folder {folder}: {reason_of(error, remedy=_REMEDY)}") from error
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise StoreError(f"cannot write into the folder {folder}: no permission. Choose another folder.")
+        raise StoreError(f"cannot write into the folder {folder}: no permission. {_REMEDY}")
 
 
 def read_tokens(path: str | Path) -> StoredTokens:
@@ -143,9 +138,3 @@ def read_metadata(path: str | Path) -> dict[str, str]:
             f'{path}: not a file of visual tokens: its "format" is {json.dumps(metadata.get("format"))}, not "{FORMAT}"'
         )
     return metadata
-
-
-def _reason(error: OSError) -> str:
-    if error.errno == errno.ENOSPC:
-        return "the disk is full. Free some space and run again: finished images are kept."
-    return f"{(error.strerror or str(error)).lower()}. Choose another folder."

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from opticnerve.data.find import walk_files
-from opticnerve.encode.sources.picture import Picture, picture_of_file, read_file, read_file_ends
+from opticnerve.encode.sources.picture import Picture, PicturesInFiles, picture_of_file
 from opticnerve.errors import DataError, ImageError
 
 
-class FolderPictures:
+class FolderPictures(PicturesInFiles):
     """The image files of a folder and its subfolders, in sorted order; hidden ones are left out.
 
     Args:
@@ -18,7 +18,6 @@ class FolderPictures:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.name = folder.resolve().name
-        self.holders: frozenset[str] = frozenset()
 
     def pictures(self) -> Iterator[Picture]:
         """List the files.
@@ -32,24 +31,8 @@ class FolderPictures:
         except ImageError as error:
             raise DataError(str(error)) from error
 
-    def read(self, picture: Picture) -> bytes:
-        """Read a file.
 
-        Raises:
-            ImageError: it cannot be read.
-        """
-        return read_file(picture)
-
-    def read_ends(self, picture: Picture) -> bytes:
-        """Read the ends of a file.
-
-        Raises:
-            ImageError: it cannot be read.
-        """
-        return read_file_ends(picture)
-
-
-class FilePictures:
+class FilePictures(PicturesInFiles):
     """Image files as they are named, each once; their names are their ids.
 
     Args:
@@ -59,24 +42,7 @@ class FilePictures:
     def __init__(self, paths: Sequence[str]) -> None:
         self.paths = tuple(dict.fromkeys(paths))
         self.name = "files"
-        self.holders: frozenset[str] = frozenset()
 
     def pictures(self) -> Iterator[Picture]:
         """Describe the files, in the order in which they are named."""
         return (picture_of_file(Path(path), path) for path in self.paths)
-
-    def read(self, picture: Picture) -> bytes:
-        """Read a file.
-
-        Raises:
-            ImageError: it cannot be read.
-        """
-        return read_file(picture)
-
-    def read_ends(self, picture: Picture) -> bytes:
-        """Read the ends of a file.
-
-        Raises:
-            ImageError: it cannot be read.
-        """
-        return read_file_ends(picture)

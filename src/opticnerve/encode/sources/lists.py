@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
-from opticnerve.encode.sources.picture import Picture, picture_of_file, read_file, read_file_ends
+from opticnerve.encode.sources.picture import Picture, PicturesInFiles, picture_of_file
 from opticnerve.errors import DataError, first_line
 
 LIST_SUFFIXES = (".txt", ".lst", ".jsonl")
 """What the name of a list ends with."""
 
 
-class ListPictures:
+class ListPictures(PicturesInFiles):
     """The image files of a list, in its order; paths are relative to the list's folder.
 
     A line of a .txt or .lst file is a path, and the picture's id. A line of a .jsonl file has the path under "image"
@@ -26,7 +26,6 @@ class ListPictures:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.name = path.stem
-        self.holders: frozenset[str] = frozenset()
 
     def pictures(self) -> Iterator[Picture]:
         """Go through the list.
@@ -41,22 +40,6 @@ class ListPictures:
                 yield picture_of_file(self.path.parent / image, id_)
             elif seen[id_] != image:
                 raise DataError(f'{place}: the id "{id_}" is that of another image too, {seen[id_]}: ids are unique')
-
-    def read(self, picture: Picture) -> bytes:
-        """Read a file.
-
-        Raises:
-            ImageError: it cannot be read.
-        """
-        return read_file(picture)
-
-    def read_ends(self, picture: Picture) -> bytes:
-        """Read the ends of a file.
-
-        Raises:
-            ImageError: it cannot be read.
-        """
-        return read_file_ends(picture)
 
     def _named(self) -> Iterator[tuple[str, str, str]]:
         """Give the place in the list, the id and the path of each picture."""

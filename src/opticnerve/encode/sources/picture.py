@@ -72,6 +72,28 @@ class NamedSource(PictureSource, Protocol):
         ...
 
 
+class PicturesInFiles:
+    """The reading half of a source whose pictures are all files of their own."""
+
+    holders: frozenset[str] = frozenset()
+
+    def read(self, picture: Picture) -> bytes:
+        """Read a file.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        return read_file(picture)
+
+    def read_ends(self, picture: Picture) -> bytes:
+        """Read the ends of a file.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        return read_file_ends(picture)
+
+
 def ends_of(data: bytes) -> bytes:
     """Cut out the ends of a picture.
 

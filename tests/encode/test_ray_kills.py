@@ -1,0 +1,95 @@
+"""A cluster whose actors, drivers and nodes die at random moments leaves the bytes of a run that nobody disturbed."""
+
+import random
+import threading
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+from encode.pictures import contents, encode, folder_of
+from encode.ray_runs import actors, on_cluster, wait_for_shards
+from encode.runs import kill_after, start
+from opticnerve.cluster import connected
+from opticnerve.encode.verify import verify
+
+pytestmark = pytest.mark.slow
+
+
+class Killer(threading.Thread):
+    """Kills actors at random moments for as long as a run lasts.
+
+    Args:
+        moments: gives the seconds between two kills, and the victims.
+        most: kills at most so many.
+    """
+
+    def __init__(self, moments: random.Random, *, most: int) -> None:
+        super().__init__(daemon=True)
+        self.moments = moments
+        self.most = most
+        self.num_killed = 0
+        self.is_over = threading.Event()
+
+    def run(self) -> None:
+        while self.num_killed < self.most and not self.is_over.wait(self.moments.uniform(0, 2.5)):
+            found = actors()
+            if found:
+                self.moments.choice(found).kill()
+                self.num_killed += 1
+
+
+def test_thirty_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
+    photos, out = folder_of(tmp_path / "photos", 400), tmp_path / "out"
+    (photos / "bad.png").write_bytes(b"bad")
+    encode(photos, tmp_path / "whole", max_skipped=1.0)
+    whole, moments = contents(tmp_path / "whole"), random.Random(0)
+    num_killed = 0
+    while num_killed < 6:  # the process that was started, and with it the cluster inside
+        num_killed += kill_after(start(photos, out, on_ray=True), out, moments.uniform(0, 15))
+        if (out / "manifest.parquet").exists():
+            assert contents(out) == whole
+            for made in (out / "shards").glob("*"):
+                made.unlink()
+    with connected(None, num_cpus=2):
+        while num_killed < 30:
+            killer = Killer(moments, most=30 - num_killed)
+            killer.start()
+            on_cluster(photos, out, max_skipped=1.0)
+            killer.is_over.set()
+            killer.join()
+            num_killed += killer.num_killed
+            assert contents(out) == whole
+            for made in (out / "shards").glob("*") if num_killed < 30 else ():
+                made.unlink()
+    assert verify(out).faults == []
+
+
+def test_a_node_that_dies_costs_its_shard_in_flight_and_nothing_else(tmp_path: Path) -> None:
+    from ray.cluster_utils import Cluster
+
+    photos, out = folder_of(tmp_path / "photos", 400), tmp_path / "out"
+    encode(photos, tmp_path / "whole")
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    node = cluster.add_node(num_cpus=1)
+    died: list[int] = []
+
+    def kill_the_node() -> None:
+        wait_for_shards(out, 3)
+        until = monotonic() + 60
+        while monotonic() < until and len(actors()) < 2:
+            sleep(0.01)
+        died.append(len(actors()))
+        cluster.remove_node(node, allow_graceful=False)
+
+    try:
+        with connected(cluster.address):
+            killer = threading.Thread(target=kill_the_node)
+            killer.start()
+            summary = on_cluster(photos, out)
+            killer.join()
+    finally:
+        cluster.shutdown()
+    assert died == [2]
+    assert summary.done.num_images == 400
+    assert contents(out) == contents(tmp_path / "whole")
