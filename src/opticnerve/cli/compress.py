@@ -77,11 +77,13 @@ def _load(connector: ConnectorFlags, view: ViewFlags) -> "Compressor":
 def _compress(paths: "list[Path]", connector: ConnectorFlags, view: ViewFlags, output: OutputFlags) -> int:
     from opticnerve.cli.picture import drawing
     from opticnerve.cli.progress import with_progress
+    from opticnerve.cli.quiet import quietly
     from opticnerve.cli.report import print_results, results_document
     from opticnerve.cli.terminal import complain, print_json
     from opticnerve.encode import Done, Failed, Job
 
-    compressor = _load(connector, view)
+    with quietly():
+        compressor = _load(connector, view)
     draw = drawing(compressor) if output.picture else None
     job = Job(compressor, output.out, draw=draw, is_overwriting=output.overwrite, max_pixels=output.max_pixels)
     results: list[Done | Failed] = []
