@@ -32,8 +32,13 @@ def actors() -> list[psutil.Process]:
     return found
 
 
+def finished(out: Path) -> list[Path]:
+    """The tables of the shards that a run has finished."""
+    return list(out.glob("shards/????????.parquet"))
+
+
 def wait_for_shards(out: Path, count: int) -> None:
     """Wait until a run has finished some shards."""
     until = monotonic() + 120
-    while monotonic() < until and len(list(out.glob("shards/????????.parquet"))) < count:
+    while monotonic() < until and len(finished(out)) < count:
         sleep(0.005)

@@ -128,3 +128,42 @@ def test_the_engines_take_the_same_arguments() -> None:
 
     assert isinstance(ENGINE, Engine)
     assert isinstance(encode_locally, Engine)
+
+
+class Failing:
+    """Stands for a cluster that finishes some shards each time it is asked, and then fails."""
+
+    def __init__(self, counts: Sequence[int]) -> None:
+        self.counts = iter(counts)
+        self.asked: list[tuple[int, ...]] = []
+
+    def __call__(self, work: Work, shards: Sequence[int]) -> Iterator[Step]:
+        from ray.exceptions import ActorDiedError
+
+        self.asked.append(tuple(shards))
+        done = shards[: next(self.counts)]
+        yield from (Step(num_images=4, finished=number) for number in done)
+        if len(done) < len(shards):
+            raise ActorDiedError
+
+
+def shards_of(failing: Failing, monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
+    monkeypatch.setattr("opticnerve.encode.on_ray.encode_on_ray", failing)
+    monkeypatch.setattr("opticnerve.encode.on_ray._PAUSE_SECONDS", 0.0)
+    work = Work(settings=FEATURES, sources=(), folder=Path(), num_workers=0)
+    return [step.finished for step in ENGINE(work, range(5), FEATURES.load())]
+
+
+@pytest.mark.usefixtures("two_cpus")
+def test_where_ray_itself_fails_it_is_asked_anew_for_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    failing = Failing([2, 0, 0, 1, 2])
+    assert shards_of(failing, monkeypatch) == [0, 1, 2, 3, 4]
+    assert failing.asked == [(0, 1, 2, 3, 4), *[(2, 3, 4)] * 3, (3, 4)]
+
+
+@pytest.mark.usefixtures("two_cpus")
+def test_ray_that_fails_again_and_again_ends_the_run_with_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(
+        ClusterError, match="Ray failed 4 times, and finished no shard in between: .*same command again"
+    ):
+        shards_of(Failing([1, 0, 0, 0]), monkeypatch)

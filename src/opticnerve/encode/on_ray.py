@@ -9,7 +9,8 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from time import sleep
+from typing import Any, cast
 
 from opticnerve.cluster import check_shared, connected, enter, load_ray
 from opticnerve.data.stored.format import SHARDS, SOURCES, table_path
@@ -18,10 +19,12 @@ from opticnerve.encode.engine import Work
 from opticnerve.encode.errors import EncodeError
 from opticnerve.encode.listing import Listing, read_listing
 from opticnerve.encode.shard import ShardEncoder, Step
-from opticnerve.errors import ClusterError, OpticNerveError
+from opticnerve.errors import ClusterError, OpticNerveError, first_line
 
 NUM_TRIES = 4
-"""Times that a shard is begun before the death of its actors ends the run."""
+"""Times that a shard is begun before the death of its actors ends the run, and that Ray itself may fail in a row."""
+_PAUSE_SECONDS = 3.0
+"""That a cluster is given to notice what has died."""
 _SHARDS_TOGETHER = 10_000
 """Shards that Ray holds as tasks; then comes the next lot."""
 _COUNTS = ("num_images", "num_tiles", "num_rows", "num_skipped")
@@ -91,7 +94,30 @@ class RayEngine:
         del encoding
         with connected(self._address):
             for start in range(0, len(shards), _SHARDS_TOGETHER):
-                yield from encode_on_ray(work, shards[start : start + _SHARDS_TOGETHER])
+                yield from _encode_all(work, shards[start : start + _SHARDS_TOGETHER])
+
+
+def _encode_all(work: Work, shards: Sequence[int]) -> Iterator[Step]:
+    """Encode shards; where Ray itself fails, as when a node dies while an actor begins on it, ask anew for the rest."""
+    errors: Any = load_ray().exceptions
+    left, num_failed = dict.fromkeys(shards), 0
+    while left:
+        try:
+            for step in encode_on_ray(work, tuple(left)):
+                num_failed = 0
+                del left[cast(int, step.finished)]
+                yield step
+        except errors.RayTaskError:  # what an actor computed is wrong, and would be again
+            raise
+        except errors.RayError as error:
+            num_failed += 1
+            if num_failed == NUM_TRIES:
+                reason = first_line(error).rstrip(".")
+                raise ClusterError(
+                    f"Ray failed {NUM_TRIES} times, and finished no shard in between: {reason}. Look at the cluster "
+                    f"with `ray status`, and give the same command again: finished shards are kept"
+                ) from error
+            sleep(_PAUSE_SECONDS)
 
 
 def encode_on_ray(work: Work, shards: Sequence[int]) -> Iterator[Step]:
