@@ -10,14 +10,18 @@ from opticnerve.encode.on_ray import RayEngine
 from opticnerve.encode.run import Limits, Summary, encode_pictures
 from opticnerve.encode.settings import EncodeSettings
 
-ENGINE = RayEngine()
-
 
 def on_cluster(
-    photos: Path, out: Path, settings: EncodeSettings = FEATURES, *, num_workers: int = 0, max_skipped: float = 0.1
+    photos: Path,
+    out: Path,
+    settings: EncodeSettings = FEATURES,
+    *,
+    num_workers: int = 0,
+    max_skipped: float = 0.1,
+    address: str | None = None,
 ) -> Summary:
     limits = Limits(shard_size=4, num_workers=num_workers, max_skipped=max_skipped)
-    return encode_pictures([str(photos)], out, settings, limits=limits, engine=ENGINE)
+    return encode_pictures([str(photos)], out, settings, limits=limits, engine=RayEngine(address=address))
 
 
 def actors() -> list[psutil.Process]:

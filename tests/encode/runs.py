@@ -10,21 +10,27 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import sys
 from pathlib import Path
-sys.path.insert(0, {tests!r})
-if {on_ray}:
-    from encode.ray_runs import on_cluster
-    on_cluster(Path(sys.argv[1]), Path(sys.argv[2]), max_skipped=1.0)
+tests, engine, photos, out = sys.argv[1:]
+sys.path.insert(0, tests)
+from encode.pictures import encode
+if engine == "local":
+    encode(Path(photos), Path(out), num_workers=1, max_skipped=1.0)
 else:
-    from encode.pictures import encode
-    encode(Path(sys.argv[1]), Path(sys.argv[2]), num_workers=1, max_skipped=1.0)
+    from encode.ray_runs import on_cluster
+    on_cluster(Path(photos), Path(out), max_skipped=1.0, address=None if engine == "ray" else engine)
 """
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
 
 
-def start(photos: Path, out: Path, *, on_ray: bool = False) -> subprocess.Popen[bytes]:
-    """Start a run in a process of its own, in a group with its workers."""
-    program = PROGRAM.format(tests=str(ROOT / "tests"), on_ray=on_ray)
-    command = [sys.executable, "-c", program, str(photos), str(out)]
+def start(photos: Path, out: Path, *, engine: str = "local") -> subprocess.Popen[bytes]:
+    """Start a run in a process of its own, in a group with its workers.
+
+    Args:
+        photos: folder of pictures.
+        out: where they go.
+        engine: "local", "ray", or the address of a Ray cluster.
+    """
+    command = [sys.executable, "-c", PROGRAM, str(ROOT / "tests"), engine, str(photos), str(out)]
     return subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.DEVNULL, start_new_session=True)
 
 

@@ -7,15 +7,17 @@ from pathlib import Path
 import pytest
 
 from encode.pictures import FEATURES, TOKENS, contents, encode, folder_of, manifest
-from encode.ray_runs import ENGINE, actors, on_cluster, wait_for_shards
+from encode.ray_runs import actors, on_cluster, wait_for_shards
 from opticnerve.cluster import connected
 from opticnerve.encode.encoding import Encoding
 from opticnerve.encode.engine import Work, encode_locally
 from opticnerve.encode.errors import EncodeError
-from opticnerve.encode.on_ray import Pool, divide
+from opticnerve.encode.on_ray import Pool, RayEngine, divide
 from opticnerve.encode.run import Limits, encode_pictures
 from opticnerve.encode.shard import ShardEncoder, Step
 from opticnerve.errors import ClusterError
+
+ENGINE = RayEngine()
 
 
 @pytest.fixture(scope="module")
