@@ -1,5 +1,7 @@
 """Images become the visual tokens that were counted beforehand, whatever the tiling."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from opticnerve.encode import Compressor
 from opticnerve.errors import GridError, SpecError, UnknownNameError
 from opticnerve.tiling import TILINGS, apply
 from opticnerve.views import TiledEncoder, fitting_layers, fitting_method, fitting_tiling
+from opticnerve.vlm import Projector
 
 LLM_DIM = 20
 
@@ -201,3 +204,16 @@ def test_the_tokens_of_a_trained_model_are_those_that_its_language_model_reads(n
     torch.testing.assert_close(one.compress(image).tokens, wanted, rtol=1e-4, atol=1e-4)
     assert one.is_trained
     assert not compressor().is_trained
+
+
+def test_the_vector_that_ends_a_row_is_the_trained_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, image = TinyEncoder(), picture()
+    tiled = TiledEncoder(encoder, fitting_tiling("anyres", encoder.info, {}))
+    projector = Projector(tiled.sight, fitting_method("mlp", tiled.sight, {}), llm_dim=LLM_DIM)
+    parts = SimpleNamespace(vision_tower=encoder, multi_modal_projector=projector)
+    opened = SimpleNamespace(model=parts), SimpleNamespace(image_processor=SimpleNamespace(sight=tiled.sight))
+    monkeypatch.setattr("opticnerve.encode.compressor.open_model", lambda name: opened)
+    features = tiled.encode(image)
+    with torch.inference_mode():
+        (wanted,) = projector(torch.cat([batch.flatten(0, 1) for batch in features.batches]), [features.plan])
+    torch.testing.assert_close(Compressor.from_model("mine").compress(image).tokens, wanted)
