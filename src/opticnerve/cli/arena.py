@@ -84,8 +84,9 @@ def arena(
 
     folder = Path(out or f"runs/arena-{settings.name}")
     command = shlex.join(["opticnerve", *sys.argv[1:]])
+    watch = ArenaWatch()
     try:
-        with quietly(), _pool(engine, jobs) as pool, ArenaWatch() as watch:
+        with quietly(), _pool(engine, jobs) as pool, watch:
             outcome = run_arena(
                 settings, folder, only=beside_baselines(settings, only), pool=pool, command=command, listener=watch
             )

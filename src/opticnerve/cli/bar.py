@@ -1,7 +1,6 @@
 """A progress bar for those who watch long work."""
 
 from types import TracebackType
-from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -22,10 +21,9 @@ class WithBar:
         columns = (TextColumn("{task.description}"), bar, MofNCompleteColumn(), TextColumn("{task.fields[how]}"))
         self._bar = Progress(*columns, console=self._console, disable=not self._is_drawn)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> None:
         """Show the bar."""
         self._bar.start()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

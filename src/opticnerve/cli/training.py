@@ -3,7 +3,6 @@
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Self
 
 from rich.progress import TaskID
 from typing_extensions import override
@@ -35,9 +34,8 @@ class Watch(WithBar):
         self._task: TaskID | None = None
 
     @override
-    def __enter__(self) -> Self:
+    def __enter__(self) -> None:
         """Do nothing yet: the bar appears with the first stage."""
-        return self
 
     def started(self, report: TrainReport) -> None:
         """Show what a stage is going to do."""

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 
@@ -29,7 +29,7 @@ class Lanes:
         self.num = num
         self._threads_before = 0
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Lanes":
         """Begin; until the end, torch computes with one thread in the caller's thread too."""
         self._threads_before = torch.get_num_threads()
         torch.set_num_threads(1)
