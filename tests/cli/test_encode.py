@@ -69,7 +69,7 @@ def test_skipped_pictures_are_named_as_they_are_met(
         (["--max-skipped", "many"], '--max-skipped needs a share such as 1% or 0.01, got "many"'),
         (["--max-skipped", "120%"], '--max-skipped is a share from 0 to 100%, got "120%"'),
         (["--address", "auto"], "--address is that of a Ray cluster: add --engine ray"),
-        (["--model", "pool"], "--model brings encoder, tiling, scales and method along: leave out their flags"),
+        (["--model", "pool"], "--model brings encoder, tiling, scales and connector along: leave out their flags"),
         (["--method", "pixel_shufle"], 'unknown method "pixel_shufle". Did you mean pixel_shuffle'),
         (["--dtype", "fp8"], "fp8"),
         (["--max-skipped", "0"], "1 of 6 pictures were skipped, more than max-skipped 0 allows"),
@@ -82,6 +82,14 @@ def test_what_cannot_be_is_one_line_and_exit_code_2(
     assert command(photos, tmp_path / "out", *more) == 2
     errors = capsys.readouterr().err.splitlines()
     assert said in errors[-1]
+
+
+@pytest.mark.parametrize("more", [["--llm-dim", "24"], ["--seed", "1"], ["--method", "mlp"], ["--scales", "1,2"]])
+def test_what_a_model_brings_along_cannot_be_given_too(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    assert run(["encode", str(photos), "--out", str(tmp_path / "out"), "--model", "pool", *more]) == 2
+    assert "--model brings encoder, tiling, scales and connector along" in capsys.readouterr().err
 
 
 def test_a_source_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

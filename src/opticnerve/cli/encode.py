@@ -44,6 +44,10 @@ class KeptFlags:
     max_pixels: int = 89_478_485
     """Larger images are skipped: they may be decompression bombs."""
 
+    def connector(self) -> tuple[object, ...]:
+        """Gather what a trained model brings along."""
+        return self.method, self.method_option, self.llm_dim, self.seed
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunFlags:
@@ -113,8 +117,8 @@ def encode(
     from opticnerve.encode.run import encode_pictures
     from opticnerve.errors import SpecError
 
-    if kept.model and (view != _VIEW or kept.method != _KEPT.method or kept.method_option):
-        raise SpecError("--model brings encoder, tiling, scales and method along: leave out their flags")
+    if kept.model and (view != _VIEW or kept.connector() != _KEPT.connector()):
+        raise SpecError("--model brings encoder, tiling, scales and connector along: leave out their flags")
     settings, limits, engine = _settings(kept, view), run.limits(), _engine(run)
     watch = EncodeWatch(is_shown=is_first_process())
     try:
