@@ -163,11 +163,11 @@ def run_way(given: argparse.Namespace) -> dict[str, Any]:
         views=ViewSettings(encoder=given.encoder), keep="features", precision=given.precision, device="cpu"
     )
     encoding = settings.load()
+    tiling = encoding.sight.tiling
+    num_tiles = sum(tiling.plan(*reversed(Image.open(path).size)).num_tiles for path in paths)
     before = time.process_time()
     start = time.perf_counter()
     if way == "encoder alone":
-        tiling = encoding.sight.tiling
-        num_tiles = sum(tiling.plan(*reversed(Image.open(path).size)).num_tiles for path in paths)
         encode_only(encoding, num_tiles=num_tiles, tile_px=given.tile_px)
     elif way == "opticnerve":
         EncodeSettings.load = lambda _: encoding  # as for the others: loading is not counted

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from opticnerve.encode.settings import EncodeSettings
 
 _TILES_ON_CPU, _TILES_ON_GPU = 4, 32
-"""What of a batch is in the caches of one core; what keeps a GPU busy in the middle layers of a ViT."""
+"""Of a batch: what took the least time on a CPU, for each core; on a GPU nothing was measured."""
 
 Place = tuple[int, int, int, int]
 """Rows, columns, frames and prefix tokens of a tile; learned queries have 0, 0, 0 and their number."""

@@ -98,7 +98,7 @@ class RayEngine:
 
 
 def _encode_all(work: Work, shards: Sequence[int]) -> Iterator[Step]:
-    """Encode shards; where Ray itself fails, which it does not when actors or nodes die, ask anew for the rest."""
+    """Encode shards; where Ray itself fails, ask it anew for the rest."""
     errors: Any = load_ray().exceptions
     left, num_failed = dict.fromkeys(shards), 0
     while left:

@@ -150,15 +150,19 @@ class ShardEncoder:
                 if isinstance(item, Skipped):
                     table.skip(task, item.reason)
                     yield Step(num_skipped=1, reason=f"{task.picture.id}: {item.reason}")
-                    continue
-                for tiled, features in batcher.put(item):
-                    yield from store(finished.put(tiled, partial(self.encoding.finish, features, tiled.plan)))
-            for tiled, features in batcher.flush():
-                yield from store(finished.put(tiled, partial(self.encoding.finish, features, tiled.plan)))
+                else:
+                    yield from store(self._finish(batcher.put(item), finished))
+            yield from store(self._finish(batcher.flush(), finished))
             yield from store(finished.flush())
             file.finish()
         table.write(table_path(self.folder, shard.number), sha256=file.sha256)
         yield Step(finished=shard.number)
+
+    def _finish(
+        self, seen: Iterable[tuple[Tiled, list[Tensor]]], finished: InOrder[Tiled, Tensor]
+    ) -> Iterator[tuple[Tiled, Tensor]]:
+        for tiled, features in seen:
+            yield from finished.put(tiled, partial(self.encoding.finish, features, tiled.plan))
 
     def _store(self, finished: Iterable[tuple[Tiled, Tensor]], *, file: ShardFile, table: ShardTable) -> Iterator[Step]:
         for tiled, rows in finished:
